@@ -1,0 +1,365 @@
+"""From a Hugging Face folder to a `.mar` archive, and what is in one.
+
+    archive = package(Path("my-model"), name="support", version="1.0")
+    inspect(archive)["labels"]
+
+An archive is a zip, uncompressed, with the same bytes whenever it is built from the same inputs:
+
+    bert_handler.py      what TorchServe imports, a copy of handler/bert_handler.py
+    handler/             the handler package, byte for byte
+    model/               config.json, *.safetensors, tokenizer, index_to_name.json
+    model-config.yaml    workers, batching and the handler's settings
+    SHA256SUMS           of every other file; the handler verifies it before it loads anything
+    MAR-INF/MANIFEST.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from model_archiver.model_archiver_config import ModelArchiverConfig
+from model_archiver.model_packaging_utils import ModelExportUtils
+
+from .errors import PackageError
+from .handler import checksums
+from .handler.errors import LoadError
+from .handler.settings import Settings, read_settings
+
+HANDLER = Path(__file__).parent / "handler"
+DOOR = "bert_handler.py"
+CONFIG = "model-config.yaml"
+MANIFEST = "MAR-INF/MANIFEST.json"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
+_PLACEHOLDER = re.compile(r"LABEL_\d+")
+_PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
+_MODEL_FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json")
+_OPTIONAL_FILES = ("index_to_name.json",)
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+# a tokenizer of one of these alone is made into a tokenizer.json
+_VOCABULARIES = ("vocab.txt", "vocab.json", "*.model")
+
+Report = Callable[[str], None]
+
+
+def package(
+    model_dir: Path,
+    *,
+    name: str,
+    version: str,
+    output: Path = Path("model_store"),
+    workers: int = 1,
+    batch_size: int = 32,
+    max_batch_delay: int = 3,
+    settings: Settings | None = None,
+    convert_weights: bool = False,
+    force: bool = False,
+    report: Report = lambda step: None,
+) -> Path:
+    """Build `output/NAME-VERSION.mar` from a Hugging Face folder, and return its path.
+
+    workers          processes that serve the model, each with a copy of it
+    batch_size       requests that TorchServe hands to a worker at once
+    max_batch_delay  milliseconds that a request waits for others to share its batch
+    convert_weights  make safetensors of weights that are there only as a pickle
+    force            replace an archive of that name and version whose content differs
+    report           is told of each step as it begins
+
+    PackageError says what the folder lacks. Before the archive is put in its place it is opened the way
+    a TorchServe worker opens it, in a process of its own, and classifies a text.
+    """
+    for option, value in (("name", name), ("version", version)):
+        if not _NAME.fullmatch(value):
+            raise PackageError(
+                f"{option} {value!r} will not do: use letters, digits, '.', '_' and '-'"
+            )
+    target = output / f"{name}-{version}.mar"
+    report("checking the folder")
+    check_folder(model_dir, convert_weights=convert_weights)
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bertserve-package-") as scratch:
+        root = Path(scratch) / "archive"
+        report("collecting the files")
+        _lay_out_model(model_dir, root / "model")
+        _lay_out_handler(root)
+        config = _model_config(workers, batch_size, max_batch_delay, settings or Settings())
+        (root / CONFIG).write_text(config, encoding="utf-8")
+        _write_manifest(root, name, version)
+        checksums.write(root)
+        built = Path(scratch) / target.name
+        report("writing the archive")
+        _write_zip(root, built)
+        report("opening it as a TorchServe worker does")
+        with _unpacked(built) as unpacked:
+            classify_as_worker(unpacked)
+        _put_in_place(built, target, force=force)
+    return target
+
+
+def check_folder(model_dir: Path, *, convert_weights: bool = False) -> None:
+    """PackageError says in one sentence what a folder lacks; what only loading shows comes later."""
+    if not model_dir.is_dir():
+        raise PackageError(f"{model_dir} is no folder; give the folder of a fine-tuned model")
+    try:
+        config = json.loads((model_dir / "config.json").read_bytes())
+        outputs = config.get("id2label") or {}
+    except FileNotFoundError:
+        raise PackageError(
+            f"{model_dir} has no config.json; save the model with save_pretrained()"
+        ) from None
+    except (ValueError, AttributeError):
+        raise PackageError(f"{model_dir / 'config.json'} is not a JSON object") from None
+    if "auto_map" in config:
+        raise PackageError(
+            f"{model_dir} needs code of its own (auto_map in config.json), which is never run; "
+            "save the model as one of transformers' own architectures"
+        )
+    if not any(model_dir.glob("model*.safetensors")):
+        _check_pickles(model_dir, convert_weights)
+    if not any(_files(model_dir, (*_TOKENIZER_FILES[:1], *_VOCABULARIES))):
+        raise PackageError(
+            f"{model_dir} has no tokenizer; save it there with tokenizer.save_pretrained()"
+        )
+    unnamed = not outputs or all(_PLACEHOLDER.fullmatch(str(name)) for name in outputs.values())
+    if unnamed and not (model_dir / "index_to_name.json").exists():
+        raise PackageError(
+            f"the labels of {model_dir} have no names (LABEL_0, …); name them in config.json's "
+            'id2label, or in an index_to_name.json: {"0": "first label", …}'
+        )
+
+
+def _check_pickles(model_dir: Path, convert_weights: bool) -> None:
+    pickles = list(_files(model_dir, _PICKLES))
+    if not pickles:
+        raise PackageError(
+            f"{model_dir} has no weights; save the model there with save_pretrained()"
+        )
+    if not convert_weights:
+        raise PackageError(
+            f"the weights of {model_dir} are only there as a pickle ({pickles[0].name}), which "
+            "can run code when it is loaded; add --convert-weights to make safetensors of them"
+        )
+
+
+def _files(folder: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
+    for pattern in patterns:
+        yield from sorted(folder.glob(pattern))
+
+
+def _lay_out_model(source: Path, target: Path) -> None:
+    target.mkdir(parents=True)
+    if not any(source.glob("model*.safetensors")):
+        _convert_weights(source, target)
+        _link(_files(source, _OPTIONAL_FILES), target)
+    else:
+        _link(_files(source, _MODEL_FILES + _OPTIONAL_FILES), target)
+    if (source / "tokenizer.json").exists():
+        _link(_files(source, _TOKENIZER_FILES), target)
+    else:
+        _convert_tokenizer(source, target)
+
+
+def _link(files: Iterator[Path], target: Path) -> None:
+    """Put files into a folder without copying them; they are read when the zip is written."""
+    for file in files:
+        (target / file.name).symlink_to(file.resolve())
+
+
+def _convert_weights(source: Path, target: Path) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(
+            source, dtype="auto", local_files_only=True, use_safetensors=False, weights_only=True
+        )
+    except Exception as error:  # transformers raises many types for a broken folder
+        raise PackageError(f"the weights of {source} cannot be converted: {error}") from error
+    model.save_pretrained(target)
+
+
+def _convert_tokenizer(source: Path, target: Path) -> None:
+    from .handler.tokenizer import load_tokenizer
+
+    try:
+        load_tokenizer(source).save_pretrained(target)
+    except LoadError as error:
+        raise PackageError(str(error)) from error
+
+
+def _lay_out_handler(root: Path) -> None:
+    shutil.copytree(HANDLER, root / "handler", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(HANDLER / DOOR, root / DOOR)
+
+
+def _model_config(workers: int, batch_size: int, max_batch_delay: int, settings: Settings) -> str:
+    numbers = {"workers": workers, "batch-size": batch_size, "max-batch-delay": max_batch_delay}
+    for option, number in numbers.items():
+        if number < 1:  # TorchServe takes 0 for "not given", and a delay of 0 for batches of two
+            raise PackageError(f"--{option} is {number}; give a whole number above 0")
+    return yaml.safe_dump(
+        {
+            "minWorkers": workers,
+            "maxWorkers": workers,
+            "batchSize": batch_size,
+            "maxBatchDelay": max_batch_delay,
+            "responseTimeout": 120,
+            "startupTimeout": 300,
+            "handler": settings.as_dict() or {"precision": settings.precision},
+        },
+        sort_keys=False,
+    )
+
+
+def _write_manifest(root: Path, name: str, version: str) -> None:
+    manifest = json.loads(
+        ModelExportUtils.generate_manifest_json(
+            ModelArchiverConfig(model_name=name, handler=DOOR, version=version, config_file=CONFIG)
+        )
+    )
+    manifest["createdOn"] = "01/01/1980 00:00:00"  # the same inputs give the same bytes
+    path = root / MANIFEST
+    path.parent.mkdir()
+    path.write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+
+
+def _write_zip(root: Path, target: Path) -> None:
+    """Zip a folder so that the bytes depend on its content alone: sorted, no times, no compression."""
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(path for path in root.rglob("*") if path.is_file()):
+            entry = zipfile.ZipInfo(path.relative_to(root).as_posix(), _EPOCH)
+            entry.external_attr = 0o100644 << 16
+            entry.create_system = 3  # Unix, wherever it is built
+            entry.file_size = path.stat().st_size
+            with path.open("rb") as source, archive.open(entry, "w") as sink:
+                shutil.copyfileobj(source, sink, 1 << 20)
+
+
+def _put_in_place(built: Path, target: Path, *, force: bool) -> None:
+    """Move the archive to its place at once, never over a different one of the same version."""
+    if target.exists() and not force and checksums.sha256(built) != checksums.sha256(target):
+        raise PackageError(
+            f"{target} is there already with other content; give another --version, "
+            "or --force to replace it"
+        )
+    partial = target.with_suffix(".partial")
+    shutil.copyfile(built, partial)
+    partial.replace(target)
+
+
+@contextmanager
+def _unpacked(archive: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="bertserve-open-") as folder:
+        with zipfile.ZipFile(archive) as contents:
+            contents.extractall(folder)
+        yield Path(folder)
+
+
+def classify_as_worker(unpacked: Path) -> dict[str, Any]:
+    """Open an unpacked archive as a TorchServe worker does, in a process of its own.
+
+    Returns what it answered to `describe`; PackageError carries the worker's own reason.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(unpacked), "HF_HUB_OFFLINE": "1"}
+    script = Path(__file__).parent / "open_as_worker.py"
+    done = subprocess.run(
+        [sys.executable, str(script), str(unpacked)],
+        cwd=unpacked,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = done.stdout.splitlines()
+    outcome = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
+    if "description" not in outcome:
+        reason = outcome.get("error") or (done.stderr.strip().splitlines() or ["it died"])[-1]
+        raise PackageError(f"the archive does not load: {reason}")
+    return dict(outcome["description"])
+
+
+def inspect(archive: Path) -> dict[str, Any]:
+    """What an archive holds: labels, precision, calibration, workers, checksums.
+
+    `intact` tells whether every file has the checksum that the archive gives for it.
+    """
+    try:
+        with zipfile.ZipFile(archive) as contents:
+            return _describe(archive, contents)
+    except FileNotFoundError:
+        raise PackageError(f"{archive} does not exist") from None
+    except (zipfile.BadZipFile, KeyError, ValueError, LoadError) as error:
+        raise PackageError(
+            f"{archive} is no archive of bertserve ({error}); build it with `bertserve package`"
+        ) from error
+
+
+def _describe(archive: Path, contents: zipfile.ZipFile) -> dict[str, Any]:
+    manifest = json.loads(contents.read(MANIFEST))["model"]
+    expected = checksums.parse(contents.read(checksums.FILE_NAME).decode("utf-8"))
+    served = yaml.safe_load(contents.read(CONFIG))
+    settings = read_settings(served.get("handler"))
+    config = json.loads(contents.read("model/config.json"))
+    files = [
+        {"path": path, "bytes": contents.getinfo(path).file_size, "sha256": digest}
+        for path, digest in sorted(expected.items())
+        if path in contents.namelist()
+    ]
+    return {
+        "archive": str(archive),
+        "sha256": checksums.sha256(archive),
+        "bytes": archive.stat().st_size,
+        "name": manifest["modelName"],
+        "version": manifest["modelVersion"],
+        "architecture": config["architectures"][0],
+        "labels": _labels(contents, config),
+        "problem_type": config.get("problem_type"),
+        "precision": settings.precision,
+        "calibration": None,
+        "workers": served["minWorkers"],
+        "batch_size": served["batchSize"],
+        "max_batch_delay": served["maxBatchDelay"],
+        "settings": settings.as_dict(),
+        "intact": expected == _checksums(contents, list(expected)),
+        "files": files,
+    }
+
+
+def _labels(contents: zipfile.ZipFile, config: dict[str, Any]) -> list[str]:
+    names = config["id2label"]
+    if "model/index_to_name.json" in contents.namelist():
+        names = json.loads(contents.read("model/index_to_name.json"))
+    return [name for _, name in sorted(names.items(), key=lambda item: int(item[0]))]
+
+
+def _checksums(contents: zipfile.ZipFile, paths: list[str]) -> dict[str, str]:
+    """SHA-256 of files in a zip; a file that is missing or fails the zip's own check has none."""
+    digests = {}
+    for path in paths:
+        digest = hashlib.sha256()
+        try:
+            with contents.open(path) as file:
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
+        except (KeyError, zipfile.BadZipFile):
+            continue
+        digests[path] = digest.hexdigest()
+    return digests

@@ -1,0 +1,65 @@
+"""The door that TorchServe opens.
+
+TorchServe imports this file by its bare name from the root of the unpacked archive, where the package
+`handler` lies beside it; it takes the one class that is defined here.
+"""
+
+import logging
+from pathlib import Path
+
+try:
+    from handler import checksums, device, wire
+    from handler.errors import LoadError
+    from handler.pipeline import Pipeline
+    from handler.settings import read_settings
+    from handler.wire.rows import keep_bodies_raw
+except ImportError as error:
+    # TorchServe takes an ImportError for a missing file and hides it behind one of its own
+    raise RuntimeError(f"the handler cannot be imported: {error}") from error
+
+logger = logging.getLogger("handler")
+
+
+def quieten_torchserve():
+    """Leave TorchServe's metrics and our own lines in the log, not its line for every batch."""
+    logging.getLogger().setLevel(logging.WARNING)
+    logging.getLogger("ts.metrics.caching_metric").setLevel(logging.INFO)
+    logger.setLevel(logging.INFO)
+
+
+class BertHandler:
+    """Classifies the texts of a batch: rows in, rows out, one for one."""
+
+    def initialize(self, context):
+        """Check and load the archive; a LoadError says in one sentence why it cannot be served."""
+        keep_bodies_raw()
+        archive = Path(context.system_properties["model_dir"])
+        if Path(checksums.__file__).resolve().parent != archive.resolve() / "handler":
+            raise LoadError(
+                f"another package named handler is in the way, {Path(checksums.__file__).parent}; "
+                "take it out of PYTHONPATH"
+            )
+        digests = checksums.verify(archive)
+        config = context.model_yaml_config
+        self.settings = read_settings(config.get("handler"))
+        self.pipeline = Pipeline(
+            archive / "model",
+            self.settings,
+            device.choose_device(context.system_properties["gpu_id"]),
+            workers=config.get("minWorkers") or 1,
+        )
+        self.description = {
+            "model": context.model_name,
+            "version": context.manifest["model"]["modelVersion"],
+            **self.pipeline.describe(),
+            "checksums": digests,
+        }
+        quieten_torchserve()
+        logger.info("serving %(model)s %(version)s on %(device)s", self.description)
+
+    def handle(self, rows, context):
+        """Answer one batch; TorchServe calls this with the parameters of each request."""
+        batch = wire.read_rows(rows, context)
+        requests = wire.read(batch, self.settings)
+        predictions = self.pipeline(wire.texts(requests))
+        return wire.send(batch, wire.write(requests, predictions, self.description), context)

@@ -1,0 +1,109 @@
+"""Micro-batches of token ids become logits."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
+
+from .batching import micro_batches
+from .errors import LoadError
+from .values import Encoding
+
+# Measured well on each: small enough for a CPU's caches, large enough to fill a GPU.
+TOKEN_BUDGET = {"cpu": 2_048, "cuda": 32_768}
+
+
+class Classifier:
+    """A sequence classification model on its device.
+
+    `token_budget` is the size of a micro-batch in tokens, padding included.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        device: torch.device,
+        pad_token_id: int,
+        token_budget: int | None = None,
+    ) -> None:
+        self.device = device
+        self.token_budget = token_budget or TOKEN_BUDGET[device.type]
+        self._model = model.to(device).eval()
+        self._pad_token_id = pad_token_id
+        self._takes_token_types = "token_type_ids" in inspect.signature(model.forward).parameters
+
+    @torch.inference_mode()
+    def __call__(self, encodings: Sequence[Encoding]) -> torch.Tensor:
+        """Logits of the texts, in order: float32 on the CPU, [texts, labels]."""
+        lengths = [len(encoding.input_ids) for encoding in encodings]
+        logits = torch.empty(len(encodings), self._model.config.num_labels)
+        for indices in micro_batches(lengths, self.token_budget):
+            logits[indices] = self._forward([encodings[index] for index in indices])
+        return logits
+
+    def _forward(self, encodings: list[Encoding]) -> torch.Tensor:
+        """Logits of one micro-batch, padded to its longest text."""
+        longest = max(len(encoding.input_ids) for encoding in encodings)
+        inputs = {
+            "input_ids": _padded([e.input_ids for e in encodings], longest, self._pad_token_id),
+            "attention_mask": _padded([[1] * len(e.input_ids) for e in encodings], longest, 0),
+        }
+        if self._takes_token_types:
+            inputs["token_type_ids"] = _padded([e.token_type_ids for e in encodings], longest, 0)
+        inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
+        return self._model(**inputs).logits.float().cpu()
+
+    def warm_up(self, max_length: int) -> None:
+        """Classify once at every length that will be met, so that the first caller waits for nothing.
+
+        On a GPU each length fills the token budget: memory is reserved, and found wanting, now.
+        """
+        length = min(max_length, self.token_budget)
+        while length > 0:
+            texts = self.token_budget // length if self.device.type == "cuda" else 1
+            encoding = Encoding([self._pad_token_id] * length, [0] * length, truncated=False)
+            self([encoding] * max(1, texts))
+            length //= 2
+
+
+def _padded(rows: list[list[int]], longest: int, padding: int) -> torch.Tensor:
+    return torch.tensor([row + [padding] * (longest - len(row)) for row in rows])
+
+
+def load_model(model_dir: Path, precision: str) -> PreTrainedModel:
+    """The folder's classifier in `precision`, from safetensors alone; LoadError says what is wrong."""
+    try:
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            model_dir,
+            dtype=getattr(torch, precision),
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except Exception as error:  # transformers raises many types for a broken folder
+        raise LoadError(f"the model cannot be loaded: {error}") from error
+    if missing := sorted(report["missing_keys"]):
+        # transformers would fill them with random numbers, and answer with random probabilities
+        raise LoadError(
+            f"the weights lack {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}: this is "
+            f"no fine-tuned {type(model).__name__}; fine-tune it, or name the right architecture in "
+            "config.json"
+        )
+    return model
+
+
+def longest_input(model: PreTrainedModel, tokenizer_max_length: int) -> int:
+    """Longest input in tokens that the model's positions and its tokenizer allow."""
+    positions = getattr(model.config, "max_position_embeddings", None) or tokenizer_max_length
+    embeddings = getattr(model.base_model, "embeddings", None)
+    padding_index = getattr(
+        getattr(embeddings, "position_embeddings", None), "padding_idx", None
+    )
+    if padding_index is not None:  # RoBERTa and its kin count positions from padding_idx + 1
+        positions -= padding_index + 1
+    return int(min(positions, tokenizer_max_length))

@@ -1,0 +1,58 @@
+"""The errors of the handler, and the one place that maps their codes to HTTP statuses.
+
+RequestError    one request, or one text of it, is wrong; its neighbours are not touched
+LoadError       the archive cannot be served; the worker does not start
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+STATUS_OF = {
+    "invalid_utf8": 400,
+    "invalid_json": 400,
+    "too_deep": 400,
+    "too_many_texts": 413,
+    "text_too_long": 413,
+    "unsupported_media_type": 415,
+    "unknown_key": 422,
+    "conflicting_keys": 422,
+    "invalid_type": 422,
+    "invalid_value": 422,
+    "invalid_text": 422,
+    "missing_text": 422,
+    "empty_text": 422,
+    "internal_error": 500,
+    "model_output_invalid": 500,
+    "explanations_unsupported": 501,
+}
+
+
+class RequestError(Exception):
+    """What is wrong with one request or one of its texts, and what to do about it.
+
+    It is raised while a body is read, and carried as a value from there on, in the place of the text
+    (or request) that it belongs to.
+    """
+
+    def __init__(self, code: str, message: str, **fields: Any) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.fields = fields
+
+    @property
+    def status(self) -> int:
+        """HTTP status of the error, for protocols that carry one."""
+        return STATUS_OF[self.code]
+
+    def as_json(self) -> dict[str, Any]:
+        """The one shape of every error: `{"error": {"code", "message", …fields}}`."""
+        return {"error": {"code": self.code, "message": self.message, **self.fields}}
+
+
+class LoadError(RuntimeError):
+    """The archive cannot be served; the message says why in one sentence.
+
+    A RuntimeError, because TorchServe reports those of a loading worker and merely dies of others.
+    """

@@ -1,0 +1,101 @@
+"""The four rooms between reading a request and answering it, for one loaded model.
+
+Online serving and offline scoring both call this, so that both give the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import transformers
+
+from .classifier import Classifier, load_model, longest_input
+from .device import use_threads
+from .errors import LoadError, RequestError
+from .probabilities import choose_activation, predictions, read_labels
+from .settings import Settings
+from .tokenizer import Tokenizer, load_tokenizer
+from .values import Encoding, Prediction, Text
+
+# transformers says 10³⁰ tokens where a tokenizer names no limit
+_UNLIMITED = 1_000_000
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Pipeline:
+    """A loaded model that turns Texts into Predictions.
+
+    `workers` is how many workers share the CPU with this one.
+    """
+
+    def __init__(
+        self, model_dir: Path, settings: Settings, device: torch.device, workers: int = 1
+    ) -> None:
+        transformers.utils.logging.disable_progress_bar()
+        self.settings = settings
+        self.threads = use_threads(settings.threads, workers) if device.type == "cpu" else None
+        model = load_model(model_dir, settings.precision)
+        tokenizer = load_tokenizer(model_dir)
+        self.max_length = _max_length(longest_input(model, tokenizer.model_max_length), settings)
+        self.config = model.config
+        self.labels = read_labels(model_dir, model.config)
+        self.activation = choose_activation(model.config)
+        self.tokenizer = Tokenizer(tokenizer, self.max_length)
+        self.classifier = Classifier(
+            model, device, self.tokenizer.pad_token_id, settings.token_budget
+        )
+        self.classifier.warm_up(self.max_length)
+
+    def __call__(self, texts: Iterable[Text | RequestError]) -> list[Prediction | RequestError]:
+        """Predict the texts, in order; an error keeps the place of the text it belongs to."""
+        return past_errors(self._predict, past_errors(self.tokenizer, list(texts)))
+
+    def _predict(self, encodings: list[Encoding]) -> list[Prediction | RequestError]:
+        logits = self.classifier(encodings)
+        return predictions(logits, encodings, self.labels, self.activation)
+
+    def describe(self) -> dict[str, Any]:
+        """What is loaded, for `describe` and for people."""
+        return {
+            "architecture": self.config.architectures[0],
+            "labels": self.labels,
+            "problem_type": self.config.problem_type
+            or ("single_label_classification" if len(self.labels) > 1 else "single_logit"),
+            "activation": self.activation,
+            "max_length": self.max_length,
+            "max_texts": self.settings.max_texts,
+            "precision": self.settings.precision,
+            "device": str(self.classifier.device),
+            "threads": self.threads,
+            "token_budget": self.classifier.token_budget,
+            "calibration": None,
+        }
+
+
+def past_errors(
+    step: Callable[[list[Item]], Sequence[Result]], items: Sequence[Item | RequestError]
+) -> list[Result | RequestError]:
+    """Run `step` once over the items that are no errors; errors go past it, in their places."""
+    good = [item for item in items if not isinstance(item, RequestError)]
+    results = iter(step(good) if good else ())
+    return [item if isinstance(item, RequestError) else next(results) for item in items]
+
+
+def _max_length(longest: int, settings: Settings) -> int:
+    """The archive's longest input, checked against what the model can read."""
+    if settings.max_length is None and longest > _UNLIMITED:
+        raise LoadError(
+            "neither config.json nor the tokenizer says how long an input may be; "
+            "give it with `bertserve package --max-length`"
+        )
+    if settings.max_length is not None and settings.max_length > longest:
+        raise LoadError(
+            f"model-config.yaml: handler.max_length is {settings.max_length}; "
+            f"this model reads at most {longest} tokens"
+        )
+    return settings.max_length or longest

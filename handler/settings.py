@@ -1,0 +1,78 @@
+"""The `handler:` section of an archive's `model-config.yaml`, read once into one validated object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from .errors import LoadError
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+
+
+def _setting(default: Any, allowed: str, accepts: Callable[[Any], bool]) -> Any:
+    return field(default=default, metadata={"allowed": allowed, "accepts": accepts})
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_positive_or_none(value: Any) -> bool:
+    return value is None or _is_positive(value)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an archive wants to be served.
+
+    precision       number format of weights and activations; logits are float32 from there on
+    max_length      longest input in tokens; None: the longest that model and tokenizer allow
+    token_budget    tokens in one micro-batch, padding included; None: chosen for the device
+    max_texts       texts in one request
+    threads         threads of one CPU worker; None: the cores shared out among the workers
+    """
+
+    precision: str = _setting(
+        "float32", f"one of {', '.join(PRECISIONS)}", lambda value: value in PRECISIONS
+    )
+    max_length: int | None = _setting(None, "a whole number above 0", _is_positive_or_none)
+    token_budget: int | None = _setting(None, "a whole number above 0", _is_positive_or_none)
+    max_texts: int = _setting(128, "a whole number above 0", _is_positive)
+    threads: int | None = _setting(None, "a whole number above 0", _is_positive_or_none)
+
+    def __post_init__(self) -> None:
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if not setting.metadata["accepts"](value):
+                raise LoadError(
+                    f"model-config.yaml: handler.{setting.name} is {value!r}; "
+                    f"allowed is {setting.metadata['allowed']}"
+                )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings that differ from their defaults, as `model-config.yaml` holds them."""
+        return {
+            setting.name: value
+            for setting in fields(self)
+            if (value := asdict(self)[setting.name]) != setting.default
+        }
+
+
+def read_settings(section: Any) -> Settings:
+    """Validate the `handler:` section; LoadError names the key and what is allowed.
+
+    `section` is what the YAML parser made of it: a mapping, or None where it is missing.
+    """
+    if section is None:
+        return Settings()
+    if not isinstance(section, dict):
+        raise LoadError("model-config.yaml: handler must be a mapping of settings")
+    known = [setting.name for setting in fields(Settings)]
+    for key in section:
+        if key not in known:
+            raise LoadError(
+                f"model-config.yaml: handler.{key} is not a setting; known are {', '.join(known)}"
+            )
+    return Settings(**section)

@@ -1,0 +1,164 @@
+"""Tiny random classifiers of every supported architecture, made in a second, for tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
+
+LABELS = ("positive", "negative", "neutral")
+LONGEST = 64
+
+WORDS = (
+    "the a film food service was is not very good bad great awful slow fast friendly rude cheap dear "
+    "I we they liked loved hated found bought sent back again never always and but because when "
+    "delivery kettle boots sofa order refund card price waiter kitchen story actor ending"
+).split()
+
+TEXTS = (
+    "good film",
+    "The service was slow, but the food was great!",
+    "I never found the kettle and they sent the boots back again because the price was bad",
+    "awful",
+    "¿Dónde está mi pedido? 我的订单在哪里 🥾",
+    "we loved the story and the ending " * 12,
+)
+
+_SIZES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": LONGEST,
+}
+_ROBERTA = {**_SIZES, "max_position_embeddings": LONGEST + 2, "type_vocab_size": 1}
+
+# architecture → (its configuration, its tokenizer's kind, whether it is told which text is the pair)
+ARCHITECTURES: dict[str, tuple[dict[str, Any], str, bool]] = {
+    "bert": (_SIZES, "wordpiece", True),
+    "distilbert": (
+        {
+            "dim": 32,
+            "n_layers": 2,
+            "n_heads": 4,
+            "hidden_dim": 48,
+            "max_position_embeddings": LONGEST,
+        },
+        "wordpiece",
+        False,
+    ),
+    "roberta": (_ROBERTA, "bpe", False),
+    "xlm-roberta": (_ROBERTA, "unigram", False),
+    "electra": ({**_SIZES, "embedding_size": 16}, "wordpiece", True),
+    "albert": ({**_SIZES, "embedding_size": 16}, "unigram", True),
+    "mpnet": ({**_SIZES, "max_position_embeddings": LONGEST + 2}, "bpe", False),
+    "deberta-v2": (
+        {
+            **_SIZES,
+            "relative_attention": True,
+            "pos_att_type": ["p2c", "c2p"],
+            "position_biased_input": False,
+            "type_vocab_size": 0,
+        },
+        "unigram",
+        True,
+    ),
+    "modernbert": (
+        {**_SIZES, "global_attn_every_n_layers": 2, "local_attention": 16},
+        "bpe",
+        False,
+    ),
+}
+
+_SPECIAL = {
+    "wordpiece": ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
+    "unigram": ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
+    "bpe": ("<s>", "<pad>", "</s>", "<unk>", "<mask>"),  # RoBERTa's padding is token 1
+}
+
+
+def make_model(
+    folder: Path,
+    architecture: str = "bert",
+    labels: tuple[str, ...] = LABELS,
+    seed: int = 0,
+    **config: Any,
+) -> Path:
+    """Write a random classifier and its tokenizer into `folder`, and return it.
+
+    Its weights are larger than a fresh model's, so that texts get clearly different probabilities.
+    """
+    sizes, kind, pairs = ARCHITECTURES[architecture]
+    tokenizer = make_tokenizer(kind, pairs)
+    torch.manual_seed(seed)
+    model = AutoModelForSequenceClassification.from_config(
+        AutoConfig.for_model(
+            architecture,
+            **sizes,
+            vocab_size=len(tokenizer),
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=tokenizer.cls_token_id,
+            eos_token_id=tokenizer.sep_token_id,
+            cls_token_id=tokenizer.cls_token_id,
+            sep_token_id=tokenizer.sep_token_id,
+            id2label=dict(enumerate(labels)),
+            label2id={label: index for index, label in enumerate(labels)},
+            **config,
+        )
+    ).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0.0, 0.3)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def make_tokenizer(kind: str, pairs: bool) -> PreTrainedTokenizerFast:
+    """A fast tokenizer of one of the three kinds that BERT's family uses, trained on a few words."""
+    special = list(_SPECIAL[kind])
+    corpus = [" ".join(WORDS), *TEXTS]
+    if kind == "wordpiece":
+        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.decoder = decoders.WordPiece()
+        trainer: Any = trainers.WordPieceTrainer(vocab_size=300, special_tokens=special)
+    elif kind == "unigram":
+        tokenizer = Tokenizer(models.Unigram())
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+        tokenizer.decoder = decoders.Metaspace()
+        trainer = trainers.UnigramTrainer(
+            vocab_size=200, special_tokens=special, unk_token="[UNK]", show_progress=False
+        )
+    else:
+        tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=400,
+            special_tokens=special,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+    tokenizer.train_from_iterator(corpus, trainer)
+    cls, sep = ("<s>", "</s>") if kind == "bpe" else ("[CLS]", "[SEP]")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{cls} $A {sep}",
+        pair=f"{cls} $A {sep} $B:1 {sep}:1" if pairs else f"{cls} $A {sep} {sep} $B {sep}",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in (cls, sep)],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=LONGEST,
+        model_input_names=["input_ids", "attention_mask"] + ["token_type_ids"] * pairs,
+        pad_token=special[1] if kind == "bpe" else "[PAD]",
+        unk_token="<unk>" if kind == "bpe" else "[UNK]",
+        cls_token=cls,
+        sep_token=sep,
+        mask_token=special[4],
+    )
