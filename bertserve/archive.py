@@ -36,6 +36,7 @@ from model_archiver.model_packaging_utils import ModelExportUtils
 from .errors import PackageError
 from .handler import checksums
 from .handler.errors import LoadError
+from .handler.labels import name_labels, problem_type
 from .handler.settings import Settings, read_settings
 
 HANDLER = Path(__file__).parent / "handler"
@@ -318,6 +319,7 @@ def _describe(archive: Path, contents: zipfile.ZipFile) -> dict[str, Any]:
     served = yaml.safe_load(contents.read(CONFIG))
     settings = read_settings(served.get("handler"))
     config = json.loads(contents.read("model/config.json"))
+    labels = _labels(contents, config)
     files = [
         {"path": path, "bytes": contents.getinfo(path).file_size, "sha256": digest}
         for path, digest in sorted(expected.items())
@@ -330,8 +332,8 @@ def _describe(archive: Path, contents: zipfile.ZipFile) -> dict[str, Any]:
         "name": manifest["modelName"],
         "version": manifest["modelVersion"],
         "architecture": config["architectures"][0],
-        "labels": _labels(contents, config),
-        "problem_type": config.get("problem_type"),
+        "labels": labels,
+        "problem_type": problem_type(config.get("problem_type"), len(labels)),
         "precision": settings.precision,
         "calibration": None,
         "workers": served["minWorkers"],
@@ -344,10 +346,10 @@ def _describe(archive: Path, contents: zipfile.ZipFile) -> dict[str, Any]:
 
 
 def _labels(contents: zipfile.ZipFile, config: dict[str, Any]) -> list[str]:
-    names = config["id2label"]
-    if "model/index_to_name.json" in contents.namelist():
-        names = json.loads(contents.read("model/index_to_name.json"))
-    return [name for _, name in sorted(names.items(), key=lambda item: int(item[0]))]
+    path = "model/index_to_name.json"
+    index_to_name = json.loads(contents.read(path)) if path in contents.namelist() else None
+    id2label = config.get("id2label") or {}
+    return name_labels(len(id2label or index_to_name or ()), id2label, index_to_name)
 
 
 def _checksums(contents: zipfile.ZipFile, paths: list[str]) -> dict[str, str]:

@@ -13,6 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+# like TorchServe's worker: this file's own folder must not shadow the archive's modules
+sys.path.remove(str(Path(__file__).resolve().parent))
+
 import ts
 from ts.context import RequestProcessor
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl

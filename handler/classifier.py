@@ -13,7 +13,7 @@ from .batching import micro_batches
 from .errors import LoadError
 from .values import Encoding
 
-# Measured well on each: small enough for a CPU's caches, large enough to fill a GPU.
+# tokens of a micro-batch: few enough for a CPU's caches, enough to fill a GPU
 TOKEN_BUDGET = {"cpu": 2_048, "cuda": 32_768}
 
 

@@ -5,6 +5,7 @@ Online serving and offline scoring both call this, so that both give the same nu
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +16,8 @@ import transformers
 from .classifier import Classifier, load_model, longest_input
 from .device import use_threads
 from .errors import LoadError, RequestError
-from .probabilities import choose_activation, predictions, read_labels
+from .labels import choose_activation, name_labels, problem_type
+from .probabilities import predictions
 from .settings import Settings
 from .tokenizer import Tokenizer, load_tokenizer
 from .values import Encoding, Prediction, Text
@@ -43,8 +45,9 @@ class Pipeline:
         tokenizer = load_tokenizer(model_dir)
         self.max_length = _max_length(longest_input(model, tokenizer.model_max_length), settings)
         self.config = model.config
-        self.labels = read_labels(model_dir, model.config)
-        self.activation = choose_activation(model.config)
+        self.labels = _read_labels(model_dir, model.config)
+        self.problem_type = problem_type(model.config.problem_type, len(self.labels))
+        self.activation = choose_activation(self.problem_type, len(self.labels))
         self.tokenizer = Tokenizer(tokenizer, self.max_length)
         self.classifier = Classifier(
             model, device, self.tokenizer.pad_token_id, settings.token_budget
@@ -64,8 +67,7 @@ class Pipeline:
         return {
             "architecture": self.config.architectures[0],
             "labels": self.labels,
-            "problem_type": self.config.problem_type
-            or ("single_label_classification" if len(self.labels) > 1 else "single_logit"),
+            "problem_type": self.problem_type,
             "activation": self.activation,
             "max_length": self.max_length,
             "max_texts": self.settings.max_texts,
@@ -84,6 +86,12 @@ def past_errors(
     good = [item for item in items if not isinstance(item, RequestError)]
     results = iter(step(good) if good else ())
     return [item if isinstance(item, RequestError) else next(results) for item in items]
+
+
+def _read_labels(model_dir: Path, config: transformers.PretrainedConfig) -> list[str]:
+    path = model_dir / "index_to_name.json"
+    index_to_name = json.loads(path.read_bytes()) if path.exists() else None
+    return name_labels(config.num_labels, config.id2label, index_to_name)
 
 
 def _max_length(longest: int, settings: Settings) -> int:

@@ -1,0 +1,63 @@
+"""The tokens that TorchServe wants to see, from the `key_file.json` that it writes.
+
+The file holds an inference key and a management key, which expire, and an API key, which does not and
+makes new ones. TorchServe replaces a key in the file when it is renewed; the old one is dead at once.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+
+from .errors import ServerError
+
+Kind = Literal["inference", "management"]
+
+
+def read_key(key_file: Path, kind: Kind) -> str:
+    """The key of a kind as the file has it, expired or not."""
+    return str(_entry(key_file, kind)["key"])
+
+
+def fresh_key(key_file: Path, kind: Kind, management: str) -> str:
+    """A key that has not expired; one that has is renewed at the `management` URL."""
+    if not _has_expired(_entry(key_file, kind)):
+        return read_key(key_file, kind)
+    response = httpx.get(
+        f"{management}/token", params={"type": kind}, headers=bearer(read_api_key(key_file))
+    )
+    if response.status_code != 200:
+        raise ServerError(
+            f"TorchServe does not renew the {kind} key ({response.status_code}); "
+            "restart it with `bertserve stop` and `bertserve serve`"
+        )
+    return read_key(key_file, kind)
+
+
+def read_api_key(key_file: Path) -> str:
+    """The key that makes new keys."""
+    return str(_entry(key_file, "API")["key"])
+
+
+def bearer(key: str | None) -> dict[str, str]:
+    """The header that shows a key; none where the server asks for none."""
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _entry(key_file: Path, name: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(key_file.read_bytes())[name])
+    except (OSError, ValueError, KeyError) as error:
+        raise ServerError(
+            f"{key_file} holds no readable {name} key; is the server running? `bertserve status`"
+        ) from error
+
+
+def _has_expired(entry: dict[str, Any]) -> bool:
+    stamp = str(entry["expiration time"])[:19]  # Java writes nanoseconds, Python reads seconds
+    expires = datetime.fromisoformat(stamp).replace(tzinfo=timezone.utc)
+    return datetime.now(timezone.utc) >= expires

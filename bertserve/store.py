@@ -1,0 +1,99 @@
+"""The archives of a model store, and which version of a name is served by default."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+
+from .archive import MANIFEST
+from .errors import PackageError, ServerError
+
+
+@dataclass(frozen=True)
+class StoredArchive:
+    """One archive of a model store, with the name and version that its manifest gives it."""
+
+    path: Path
+    name: str
+    version: str
+
+
+def stored_archives(store: Path) -> list[StoredArchive]:
+    """Every archive of a model store; ServerError where there is none, or two are the same version."""
+    archives = [_read(path) for path in sorted(store.glob("*.mar"))]
+    if not archives:
+        raise ServerError(
+            f"{store} holds no archive; build one with `bertserve package`, "
+            "or name another folder with --model-store"
+        )
+    seen: dict[tuple[str, str], Path] = {}
+    for archive in archives:
+        twin = seen.setdefault((archive.name, archive.version), archive.path)
+        if twin != archive.path:
+            raise ServerError(
+                f"{twin.name} and {archive.path.name} are both {archive.name} {archive.version}; "
+                f"remove one of them from {store}"
+            )
+    return archives
+
+
+def load_order(
+    archives: Iterable[StoredArchive], defaults: Mapping[str, str]
+) -> list[StoredArchive]:
+    """The archives in the order to load them: TorchServe serves by default what it loads first.
+
+    `defaults` gives the version of a name that was the default before; a name that is new, or whose
+    default is gone, gets its newest version.
+    """
+    newest_first = sorted(archives, key=lambda archive: version_key(archive.version), reverse=True)
+    return sorted(
+        newest_first,
+        key=lambda archive: (archive.name, archive.version != defaults.get(archive.name)),
+    )
+
+
+def version_key(version: str) -> tuple[int, Any]:
+    """Sorts 1.10 after 1.9; what is no version number comes before, by name."""
+    try:
+        return (1, Version(version))
+    except InvalidVersion:
+        return (0, version)
+
+
+def serving_before(logs: Path) -> dict[str, str]:
+    """Name → default version of the last server that logged here, from TorchServe's own snapshots.
+
+    TorchServe writes a snapshot at every change and never removes one; only the newest is kept here.
+    """
+    snapshots = sorted((logs / "config").glob("*.cfg"))
+    for outdated in snapshots[:-1]:
+        outdated.unlink()
+    try:
+        lines = snapshots[-1].read_text(encoding="utf-8").splitlines()
+        snapshot = next(line for line in lines if line.startswith("model_snapshot="))
+        models = json.loads(snapshot.partition("=")[2].replace("\\n", "").replace("\\", ""))
+        return {
+            name: version
+            for name, versions in models["models"].items()
+            for version, state in versions.items()
+            if state["defaultVersion"]
+        }
+    except (IndexError, StopIteration, OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}  # no snapshot, or none that can be read: as if it were the first time
+
+
+def _read(path: Path) -> StoredArchive:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            manifest = json.loads(archive.read(MANIFEST))["model"]
+        return StoredArchive(path, manifest["modelName"], manifest["modelVersion"])
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise PackageError(
+            f"{path} is no model archive ({error}); build it again, or take it out of the store"
+        ) from error
