@@ -74,7 +74,7 @@ def package(
     settings: Settings | None = None,
     convert_weights: bool = False,
     force: bool = False,
-    report: Report = lambda step: None,
+    report: Report = lambda _: None,
 ) -> Path:
     """Build `output/NAME-VERSION.mar` from a Hugging Face folder, and return its path.
 
@@ -100,12 +100,8 @@ def package(
     with tempfile.TemporaryDirectory(prefix="bertserve-package-") as scratch:
         root = Path(scratch) / "archive"
         report("collecting the files")
-        _lay_out_model(model_dir, root / "model")
-        _lay_out_handler(root)
         config = _model_config(workers, batch_size, max_batch_delay, settings or Settings())
-        (root / CONFIG).write_text(config, encoding="utf-8")
-        _write_manifest(root, name, version)
-        checksums.write(root)
+        lay_out(model_dir, root, name, version, config)
         built = Path(scratch) / target.name
         report("writing the archive")
         _write_zip(root, built)
@@ -114,6 +110,16 @@ def package(
             classify_as_worker(unpacked)
         _put_in_place(built, target, force=force)
     return target
+
+
+def lay_out(model_dir: Path, root: Path, name: str, version: str, config: str) -> None:
+    """Put all files of an archive into `root`; `config` is the text of its model-config.yaml."""
+    _lay_out_model(model_dir, root / "model")
+    shutil.copytree(HANDLER, root / "handler", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(HANDLER / DOOR, root / DOOR)
+    (root / CONFIG).write_text(config, encoding="utf-8")
+    _write_manifest(root, name, version)
+    checksums.write(root)
 
 
 def check_folder(model_dir: Path, *, convert_weights: bool = False) -> None:
@@ -204,11 +210,6 @@ def _convert_tokenizer(source: Path, target: Path) -> None:
         load_tokenizer(source).save_pretrained(target)
     except LoadError as error:
         raise PackageError(str(error)) from error
-
-
-def _lay_out_handler(root: Path) -> None:
-    shutil.copytree(HANDLER, root / "handler", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(HANDLER / DOOR, root / DOOR)
 
 
 def _model_config(workers: int, batch_size: int, max_batch_delay: int, settings: Settings) -> str:

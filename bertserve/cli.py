@@ -114,7 +114,9 @@ def inspect(
         f"{found['workers']}, batches of {found['batch_size']}, "
         f"waiting {found['max_batch_delay']} ms",
     )
-    facts.add_row("settings", ", ".join(f"{k}={v}" for k, v in found["settings"].items()) or "usual")
+    facts.add_row(
+        "settings", ", ".join(f"{k}={v}" for k, v in found["settings"].items()) or "usual"
+    )
     facts.add_row("sha256", found["sha256"])
     facts.add_row("intact", "[green]yes[/]" if found["intact"] else "[red]no: build it again[/]")
     out.print(facts)
@@ -245,7 +247,9 @@ def _texts(texts: list[str], file: Path | None) -> list[str]:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{file} cannot be read as UTF-8 text: {error}") from error
     if not found:
-        raise ConfigError('there is no text; give one as an argument: bertserve predict NAME "text"')
+        raise ConfigError(
+            'there is no text; give one as an argument: bertserve predict NAME "text"'
+        )
     return found
 
 

@@ -1,8 +1,8 @@
 """Classify texts over HTTP.
 
-    with Client("support", url="http://127.0.0.1:8080", key=key) as client:
-        client.classify("Where is my parcel?").label
-        client.classify(["Where is my parcel?", "I forgot my password"])
+with Client("support", url="http://127.0.0.1:8080", key=key) as client:
+    client.classify("Where is my parcel?").label
+    client.classify(["Where is my parcel?", "I forgot my password"])
 """
 
 from __future__ import annotations
@@ -73,8 +73,10 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    @overload
-    def classify(self, texts: str, *, top_k: int | None = None) -> Prediction: ...
+    @overload  # a str is a sequence of str too, and means one text here
+    def classify(  # type: ignore[overload-overlap]
+        self, texts: str, *, top_k: int | None = None
+    ) -> Prediction: ...
 
     @overload
     def classify(

@@ -57,9 +57,7 @@ def read_config(path: Path) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read ({error}); name another with --config") from error
     urls = {key: _url(path, key, properties.get(key, usual)) for key, usual in _ADDRESSES.items()}
-    grpc = {
-        name: _host_port(path, name, properties, *usual) for name, usual in _GRPC.items()
-    }
+    grpc = {name: _host_port(path, name, properties, *usual) for name, usual in _GRPC.items()}
     store = properties.get("model_store")
     return Config(
         path=path.resolve(),

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # "2026-01-31T… [INFO ] W-9000-support_1.0-stdout MODEL_LOG - what the worker printed"
-_WORKER_LINE = re.compile(r"^\S+ \[\w+ *\] W-\d+-(?P<model>.+)-std(?:out|err) MODEL_LOG - (?P<text>.*)")
+_WORKER_LINE = re.compile(
+    r"^\S+ \[\w+ *\] W-\d+-(?P<model>.+)-std(?:out|err) MODEL_LOG - (?P<text>.*)"
+)
 _LOAD_FAILURE = re.compile(r"^(?:Failed to load|Load) model .*?exception (?P<reason>.+)")
 _DIED = "Backend worker process died."
 _EXCEPTION = re.compile(r"^[\w.]*(?:Error|Exception|Interrupt|Exit)\b.*")

@@ -22,9 +22,7 @@ class Management:
 
     def models(self) -> list[dict[str, Any]]:
         """Every version of every model: name, version, default, state, workers (ready and wanted)."""
-        return [
-            version for name in self.names() for version in self._versions(name)
-        ]
+        return [version for name in self.names() for version in self._versions(name)]
 
     def names(self) -> list[str]:
         """The models' names."""

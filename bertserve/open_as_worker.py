@@ -33,7 +33,8 @@ def open_archive(folder: str) -> dict[str, Any]:
     service = ModelLoaderFactory.get_model_loader().load(
         manifest["modelName"], folder, manifest["handler"], None, 1, None, True, metrics
     )
-    answer = ask(service, {"body": TEXT}, {"body": {"content-type": "text/plain"}, "url_path": ""})
+    headers: dict[str, Any] = {"url_path": "", "body": {"content-type": "text/plain"}}
+    answer = ask(service, {"body": TEXT}, headers)
     description = ask(service, {}, {"describe": "True"})
     if set(answer) != set(description["labels"]):
         raise RuntimeError(f"the model answered {sorted(answer)[:3]} and not all of its labels")

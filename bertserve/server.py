@@ -105,9 +105,7 @@ class Server:
             "key_file": str(self.key_file) if addresses.tokens else None,
             "logs": str(self.logs),
             "models": [
-                {
-                    key: model[key] for key in ("name", "version", "default", "state", "workers")
-                }
+                {key: model[key] for key in ("name", "version", "default", "state", "workers")}
                 for model in self.management.models()
             ],
         }
@@ -132,7 +130,7 @@ class Server:
 
 
 def start(
-    config: Config, model_store: Path | None = None, progress: Progress = lambda models: None
+    config: Config, model_store: Path | None = None, progress: Progress = lambda _: None
 ) -> Server:
     """Start TorchServe with every archive of the model store, and wait until all workers are READY.
 
@@ -223,9 +221,7 @@ def _check_ports(config: Config) -> None:
                 ) from error
 
 
-def _launch(
-    config: Config, store: Path, order: Sequence[StoredArchive], directory: Path
-) -> Server:
+def _launch(config: Config, store: Path, order: Sequence[StoredArchive], directory: Path) -> Server:
     # short, since a Unix socket's path has 107 characters at most, and private to this server
     scratch = tempfile.mkdtemp(prefix="bertserve-")
     logs = directory / "logs"
@@ -309,7 +305,7 @@ def _models(server: Server) -> list[dict[str, Any]] | None:
 def pass_signals_on(server: Server) -> None:
     """Have SIGTERM and SIGINT end the server, for a process that stays in the foreground."""
 
-    def end(number: int, frame: object) -> None:
+    def end(_number: int, _frame: object) -> None:
         if process := server.process():
             process.send_signal(signal.SIGTERM)
 

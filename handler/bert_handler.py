@@ -34,7 +34,7 @@ class BertHandler:
         """Check and load the archive; a LoadError says in one sentence why it cannot be served."""
         keep_bodies_raw()
         archive = Path(context.system_properties["model_dir"])
-        if Path(checksums.__file__).resolve().parent != archive.resolve() / "handler":
+        if Path(checksums.__file__).resolve().parent != (archive / "handler").resolve():
             raise LoadError(
                 f"another package named handler is in the way, {Path(checksums.__file__).parent}; "
                 "take it out of PYTHONPATH"

@@ -55,7 +55,8 @@ class Classifier:
         if self._takes_token_types:
             inputs["token_type_ids"] = _padded([e.token_type_ids for e in encodings], longest, 0)
         inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
-        return self._model(**inputs).logits.float().cpu()
+        logits: torch.Tensor = self._model(**inputs).logits
+        return logits.float().cpu()
 
     def warm_up(self, max_length: int) -> None:
         """Classify once at every length that will be met, so that the first caller waits for nothing.
@@ -101,9 +102,7 @@ def longest_input(model: PreTrainedModel, tokenizer_max_length: int) -> int:
     """Longest input in tokens that the model's positions and its tokenizer allow."""
     positions = getattr(model.config, "max_position_embeddings", None) or tokenizer_max_length
     embeddings = getattr(model.base_model, "embeddings", None)
-    padding_index = getattr(
-        getattr(embeddings, "position_embeddings", None), "padding_idx", None
-    )
+    padding_index = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
     if padding_index is not None:  # RoBERTa and its kin count positions from padding_idx + 1
         positions -= padding_index + 1
     return int(min(positions, tokenizer_max_length))

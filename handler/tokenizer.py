@@ -95,6 +95,9 @@ def load_tokenizer(model_dir: Path) -> PreTrainedTokenizerBase:
         )
     except Exception as error:  # transformers raises many types for a broken tokenizer
         raise LoadError(f"the tokenizer cannot be loaded: {error}") from error
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        # transformers makes an empty one where a folder has none, and every text would be unknown
+        raise LoadError("the folder has no tokenizer; save it with tokenizer.save_pretrained()")
     if not tokenizer.is_fast:
         raise LoadError(
             f"{type(tokenizer).__name__} has no fast version; convert it to a tokenizer.json first"

@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 LABELS = ("positive", "negative", "neutral")
@@ -73,11 +81,9 @@ ARCHITECTURES: dict[str, tuple[dict[str, Any], str, bool]] = {
     ),
 }
 
-_SPECIAL = {
-    "wordpiece": ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
-    "unigram": ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"),
-    "bpe": ("<s>", "<pad>", "</s>", "<unk>", "<mask>"),  # RoBERTa's padding is token 1
-}
+_BERT_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_ROBERTA_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")  # padding is token 1
+_LIKE_ROBERTA = ("roberta", "xlm-roberta", "mpnet")
 
 
 def make_model(
@@ -92,7 +98,7 @@ def make_model(
     Its weights are larger than a fresh model's, so that texts get clearly different probabilities.
     """
     sizes, kind, pairs = ARCHITECTURES[architecture]
-    tokenizer = make_tokenizer(kind, pairs)
+    tokenizer = make_tokenizer(kind, pairs, like_roberta=architecture in _LIKE_ROBERTA)
     torch.manual_seed(seed)
     model = AutoModelForSequenceClassification.from_config(
         AutoConfig.for_model(
@@ -118,12 +124,15 @@ def make_model(
     return folder
 
 
-def make_tokenizer(kind: str, pairs: bool) -> PreTrainedTokenizerFast:
+def make_tokenizer(
+    kind: str, pairs: bool, *, like_roberta: bool = False
+) -> PreTrainedTokenizerFast:
     """A fast tokenizer of one of the three kinds that BERT's family uses, trained on a few words."""
-    special = list(_SPECIAL[kind])
+    special = list(_ROBERTA_TOKENS if like_roberta else _BERT_TOKENS)
+    unk, pad, cls, sep = (special[i] for i in ((3, 1, 0, 2) if like_roberta else (1, 0, 2, 3)))
     corpus = [" ".join(WORDS), *TEXTS]
     if kind == "wordpiece":
-        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        tokenizer = Tokenizer(models.WordPiece(unk_token=unk))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         tokenizer.decoder = decoders.WordPiece()
@@ -133,10 +142,10 @@ def make_tokenizer(kind: str, pairs: bool) -> PreTrainedTokenizerFast:
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
         tokenizer.decoder = decoders.Metaspace()
         trainer = trainers.UnigramTrainer(
-            vocab_size=200, special_tokens=special, unk_token="[UNK]", show_progress=False
+            vocab_size=200, special_tokens=special, unk_token=unk, show_progress=False
         )
     else:
-        tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+        tokenizer = Tokenizer(models.BPE(unk_token=unk))
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
@@ -146,18 +155,17 @@ def make_tokenizer(kind: str, pairs: bool) -> PreTrainedTokenizerFast:
             show_progress=False,
         )
     tokenizer.train_from_iterator(corpus, trainer)
-    cls, sep = ("<s>", "</s>") if kind == "bpe" else ("[CLS]", "[SEP]")
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{cls} $A {sep}",
-        pair=f"{cls} $A {sep} $B:1 {sep}:1" if pairs else f"{cls} $A {sep} {sep} $B {sep}",
+        pair=f"{cls} $A {sep} $B:1 {sep}:1" if pairs else f"{cls} $A {sep} $B {sep}",
         special_tokens=[(token, tokenizer.token_to_id(token)) for token in (cls, sep)],
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         model_max_length=LONGEST,
         model_input_names=["input_ids", "attention_mask"] + ["token_type_ids"] * pairs,
-        pad_token=special[1] if kind == "bpe" else "[PAD]",
-        unk_token="<unk>" if kind == "bpe" else "[UNK]",
+        pad_token=pad,
+        unk_token=unk,
         cls_token=cls,
         sep_token=sep,
         mask_token=special[4],

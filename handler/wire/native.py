@@ -118,18 +118,17 @@ def _read_object(value: Any, settings: Settings) -> Request:
         "max_length": _positive(value, "max_length"),
         "truncate": _boolean(value, "truncate", default=True),
     }
-    answer = {
-        "top_k": _positive(value, "top_k"),
-        "details": _boolean(value, "details", default=False),
-    }
+    top_k = _positive(value, "top_k")
+    details = _boolean(value, "details", default=False)
     if "texts" in value:
         if clash := sorted(_TEXT_KEYS & value.keys()):
             raise RequestError(
-                "conflicting_keys", f'the body holds both "texts" and "{clash[0]}"; send one of them'
+                "conflicting_keys",
+                f'the body holds both "texts" and "{clash[0]}"; send one of them',
             )
         texts = _read_texts(value["texts"], limits, settings)
-        return Request(texts=texts, single=False, **answer)
-    return Request(texts=(_read_text(value, limits),), single=True, **answer)
+        return Request(texts, single=False, top_k=top_k, details=details)
+    return Request((_read_text(value, limits),), single=True, top_k=top_k, details=details)
 
 
 def _read_texts(
@@ -206,9 +205,7 @@ def _positive(value: dict[str, Any], key: str) -> int | None:
     if isinstance(number, bool) or not isinstance(number, int):
         raise RequestError("invalid_type", f'"{key}" is {_kind(number)}; send a whole number')
     if not 1 <= number <= _LARGEST_NUMBER:
-        raise RequestError(
-            "invalid_value", f'"{key}" is out of range; send 1 to {_LARGEST_NUMBER}'
-        )
+        raise RequestError("invalid_value", f'"{key}" is out of range; send 1 to {_LARGEST_NUMBER}')
     return number
 
 

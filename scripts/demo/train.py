@@ -61,7 +61,9 @@ def main() -> None:
 def read(split: str) -> list[tuple[str, str]]:
     """The (text, intent) pairs of a split."""
     with REQUESTS.open(encoding="utf-8", newline="") as file:
-        return [(row["text"], row["intent"]) for row in csv.DictReader(file) if row["split"] == split]
+        return [
+            (row["text"], row["intent"]) for row in csv.DictReader(file) if row["split"] == split
+        ]
 
 
 def batches(rows: list[tuple[str, str]], order: list[int]) -> Iterator[tuple[list[str], list[str]]]:
@@ -76,8 +78,14 @@ def fit(
     rows: list[tuple[str, str]],
     labels: list[str],
 ) -> None:
-    head = [p for name, p in model.named_parameters() if name.startswith(("classifier", "bert.pooler"))]
-    body = [p for name, p in model.named_parameters() if not name.startswith(("classifier", "bert.pooler"))]
+    head = [
+        p for name, p in model.named_parameters() if name.startswith(("classifier", "bert.pooler"))
+    ]
+    body = [
+        p
+        for name, p in model.named_parameters()
+        if not name.startswith(("classifier", "bert.pooler"))
+    ]
     optimizer = torch.optim.AdamW([{"params": body, "lr": 1e-4}, {"params": head, "lr": 1e-3}])
     steps = EPOCHS * -(-len(rows) // BATCH)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
@@ -88,7 +96,7 @@ def fit(
             targets = torch.tensor([labels.index(intent) for intent in intents])
             loss = cross_entropy(model(**inputs).logits, targets)
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             schedule.step()
 

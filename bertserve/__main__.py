@@ -1,0 +1,5 @@
+"""`python -m bertserve` is the command `bertserve`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,32 @@
+"""What all tests share: tiny models, and the folder of shared data where a checkout has one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+import pytest
+import tiny
+import transformers
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared"
+
+transformers.utils.logging.disable_progress_bar()
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT with three labels; tests copy it before they change it."""
+    return tiny.make_model(tmp_path_factory.mktemp("model") / "tiny-bert")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The data that lies beside some checkouts."""
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is not there")
+    return SHARED

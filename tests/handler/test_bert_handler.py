@@ -1,0 +1,201 @@
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import fakes
+import pytest
+import tiny
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import handler
+from bertserve.archive import lay_out
+from handler import checksums
+from handler.bert_handler import BertHandler
+from handler.errors import LoadError
+
+GOOD = [
+    fakes.rest(b'{"text": "good film"}'),
+    fakes.rest("schlecht \U0001f97e".encode(), "text/plain"),
+    fakes.rest(b'{"texts": ["awful", "the service was slow"], "top_k": 2}'),
+    fakes.rest(b'{"text": "good", "text_pair": "film", "details": true}'),
+    fakes.grpc(b'{"text": "we loved the story"}'),
+    fakes.grpc(b"we loved the story"),
+    fakes.rest(b'{"text": "' + b"very " * 300 + b'good"}'),
+]
+BAD = [
+    (400, fakes.rest(b"not json")),
+    (400, fakes.rest(b'{"text": "\xff"}')),
+    (400, fakes.rest(b"[" * 100_000)),
+    (413, fakes.rest(b'{"texts": [' + b'"a",' * 200 + b'"a"]}')),
+    (413, fakes.rest(b'{"text": "' + b"very " * 300 + b'good", "truncate": false}')),
+    (415, fakes.rest(b"<a/>", "application/xml")),
+    (415, ({"form": b"field"}, {"Host": "x"})),
+    (422, fakes.rest(b'{"text": ""}')),
+    (422, fakes.rest(b'{"text": "a", "top_k": 1e999}')),
+    (422, fakes.rest(b'{"text": "\\ud800"}')),
+    (422, fakes.rest(b'{"text": "a", "max_length": 2}')),
+    (422, fakes.rest(b'{"texts": ["", 7]}')),
+    (422, fakes.grpc(b"")),
+    (501, ({"body": b"a"}, {"explain": "True", "Host": "x"})),
+]
+
+
+@pytest.fixture(scope="module")
+def archive(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive of the tiny model as a worker finds it, unpacked."""
+    root = tmp_path_factory.mktemp("unpacked") / "archive"
+    lay_out(model_dir, root, "tiny", "1.0", "handler: {precision: float32}")
+    # the tests import `handler` from the checkout, so that is the package of this archive
+    shutil.rmtree(root / "handler")
+    (root / "handler").symlink_to(Path(handler.__file__).parent)
+    return root
+
+
+@pytest.fixture(scope="module")
+def loaded(archive: Path) -> tuple[BertHandler, Any]:
+    context = fakes.make_context(archive)
+    bert_handler = BertHandler()
+    level = logging.getLogger().level
+    bert_handler.initialize(context)
+    logging.getLogger().setLevel(level)
+    return bert_handler, context
+
+
+def answer(loaded: tuple[BertHandler, Any], rows: list[Any]) -> list[tuple[int, Any]]:
+    bert_handler, context = loaded
+    sent = bert_handler.handle(fakes.receive(context, rows), context)
+    assert len(sent) == len(rows)
+    return [
+        (context.get_response_status(index)[0], json.loads(body)) for index, body in enumerate(sent)
+    ]
+
+
+def test_good_rows_of_every_kind_are_answered_in_one_batch(loaded: Any) -> None:
+    answers = answer(loaded, GOOD)
+    assert [status for status, _ in answers] == [200] * len(GOOD)
+    (_, one), (_, plain), (_, several), (_, details), (_, grpc_json), (_, grpc_text), (_, long) = (
+        answers
+    )
+    for map_ in (one, plain, grpc_json, grpc_text, long, details["probabilities"]):
+        assert set(map_) == set(tiny.LABELS)
+        assert sum(map_.values()) == pytest.approx(1, abs=1e-5)
+    assert [len(map_) for map_ in several] == [2, 2]
+    assert (details["model"], details["version"]) == ("tiny", "1.0")
+    assert grpc_json == pytest.approx(grpc_text, abs=1e-6)
+
+
+@pytest.mark.parametrize(("status", "row"), BAD)
+def test_a_bad_row_gets_its_own_error(loaded: Any, status: int, row: Any) -> None:
+    ((actual, value),) = answer(loaded, [row])
+    assert actual == status
+    errors = value if isinstance(value, list) else [value]
+    for error in errors:
+        assert list(error) == ["error"]
+        assert error["error"]["code"]
+        assert error["error"]["message"]
+
+
+def near(value: Any) -> Any:
+    """A value to compare answers with, whose numbers may differ in their last digits."""
+    if isinstance(value, dict):
+        return {key: near(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [near(item) for item in value]
+    return pytest.approx(value, abs=1e-5) if isinstance(value, float) else value
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=st.lists(st.sampled_from([*GOOD, *(row for _, row in BAD)]), min_size=1, max_size=12))
+def test_no_row_changes_the_answer_of_another(loaded: Any, rows: list[Any]) -> None:
+    together = answer(loaded, rows)
+    alone = [answer(loaded, [row])[0] for row in rows]
+    assert together == [(status, near(value)) for status, value in alone]
+
+
+def test_describe_is_answered_with_what_is_loaded(loaded: Any, archive: Path) -> None:
+    ((status, described),) = answer(loaded, [fakes.describe()])
+    assert status == 200
+    assert described["labels"] == list(tiny.LABELS)
+    assert described["calibration"] is None
+    assert described["checksums"] == checksums.parse((archive / "SHA256SUMS").read_text())
+    assert "model/model.safetensors" in described["checksums"]
+    assert set(described) >= {"problem_type", "max_length", "precision", "device", "version"}
+
+
+def test_a_forged_describe_harms_nobody_else(loaded: Any) -> None:
+    forged = ({}, {"describe": "True", "Host": "x"})  # an empty form with such a header
+    assert answer(loaded, [GOOD[0], forged])[0] == answer(loaded, [GOOD[0]])[0]
+    disguised = fakes.rest(b'{"text": "good film"}', describe="True")
+    assert answer(loaded, [disguised]) == answer(loaded, [GOOD[0]])
+
+
+def test_no_text_of_a_caller_is_logged(loaded: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        answer(loaded, [fakes.rest(b'{"text": "s3cret"}'), fakes.rest(b"s3cret", "image/s3cret")])
+        answer(loaded, [fakes.rest(b'{"s3cret": 1}'), ({"body": object(), "s3cret": b""}, {})])
+    assert "s3cret" not in caplog.text
+
+
+def test_a_row_that_cannot_be_read_by_our_fault_is_its_own_error(
+    loaded: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = ({"body": object()}, {"Host": "x"})
+    (good, (status, value)) = answer(loaded, [GOOD[0], broken])
+    assert good == answer(loaded, [GOOD[0]])[0]
+    assert (status, value["error"]["code"]) == (500, "internal_error")
+    assert "a request could not be read: TypeError" in caplog.text
+
+
+def test_an_archive_of_another_handler_package_is_refused(archive: Path, tmp_path: Path) -> None:
+    elsewhere = shutil.copytree(archive, tmp_path / "archive")
+    with pytest.raises(LoadError, match="another package named handler is in the way"):
+        BertHandler().initialize(fakes.make_context(elsewhere))
+
+
+def test_a_damaged_archive_is_refused_before_anything_loads(archive: Path, tmp_path: Path) -> None:
+    damaged = shutil.copytree(archive, tmp_path / "archive", symlinks=True)
+    (damaged / "model" / "config.json").unlink()
+    (damaged / "model" / "config.json").write_text("{}")
+    with pytest.raises(LoadError, match=r"model/config\.json is damaged"):
+        BertHandler().initialize(fakes.make_context(damaged))
+
+
+def load_as_torchserve(folder: Path) -> str:
+    """What TorchServe's own loader says when it loads `bert_handler.py` from a folder."""
+    script = (
+        "import sys; from ts.model_loader import ModelLoaderFactory as F;"
+        f"F.get_model_loader().load('m', {str(folder)!r}, 'bert_handler.py', None, 1, None)"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=folder,
+        env={"PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stderr
+
+
+def test_a_failed_import_is_not_masked_by_torchserve_s_loader(
+    model_dir: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "archive"
+    lay_out(model_dir, root, "tiny", "1.0", "handler: {}")
+    (root / "handler" / "batching.py").write_text("import a_module_that_is_missing")
+    last = load_as_torchserve(root).strip().splitlines()[-1]
+    assert last == (
+        "RuntimeError: the handler cannot be imported: No module named 'a_module_that_is_missing'"
+    )
+
+
+def test_torchserve_finds_exactly_one_class_in_the_door() -> None:
+    from ts.utils.util import list_classes_from_module
+
+    import handler.bert_handler as door
+
+    assert list_classes_from_module(door) == [BertHandler]

@@ -1,0 +1,58 @@
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from handler import checksums
+from handler.errors import LoadError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_bytes(b"\x00\x01" * 1_000_000)
+    (tmp_path / "config").write_text("ä")
+    checksums.write(tmp_path)
+    return tmp_path
+
+
+def test_verify_returns_the_checksum_of_every_file(folder: Path) -> None:
+    assert sorted(checksums.verify(folder)) == ["config", "model/weights"]
+
+
+def test_the_file_is_what_sha256sum_reads(folder: Path) -> None:
+    command = ["sha256sum", "--check", "--strict", checksums.FILE_NAME]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout == "config: OK\nmodel/weights: OK\n"
+
+
+def test_one_changed_byte_is_named(folder: Path) -> None:
+    content = bytearray((folder / "model" / "weights").read_bytes())
+    content[1_234_567] ^= 1
+    (folder / "model" / "weights").write_bytes(content)
+    with pytest.raises(LoadError, match="model/weights is damaged: .*build or copy"):
+        checksums.verify(folder)
+
+
+def test_a_missing_file_is_named(folder: Path) -> None:
+    (folder / "config").unlink()
+    with pytest.raises(LoadError, match="config is missing"):
+        checksums.verify(folder)
+
+
+def test_a_file_that_is_not_listed_is_not_looked_at(folder: Path) -> None:
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__" / "x.pyc").write_bytes(b"cache")
+    assert "__pycache__/x.pyc" not in checksums.verify(folder)
+
+
+@pytest.mark.parametrize("content", [None, b"no checksum\n", b"\xff\xfe"])
+def test_a_checksum_file_that_cannot_be_read_is_an_error(
+    folder: Path, content: bytes | None
+) -> None:
+    path = folder / checksums.FILE_NAME
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(LoadError, match="no readable SHA256SUMS"):
+        checksums.verify(folder)

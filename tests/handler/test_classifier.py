@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel, AutoModelForSequenceClassification
+
+from handler.classifier import Classifier, load_model, longest_input
+from handler.errors import LoadError
+from handler.values import Encoding
+
+CPU = torch.device("cpu")
+
+
+def encoding(*ids: int) -> Encoding:
+    return Encoding(list(ids), [0] * len(ids), truncated=False)
+
+
+TEXTS = [encoding(*([7] * length)) for length in (3, 17, 5, 17, 1, 64, 2, 9)]
+
+
+@pytest.fixture(scope="module")
+def classifier(model_dir: Path) -> Classifier:
+    return Classifier(load_model(model_dir, "float32"), CPU, pad_token_id=0)
+
+
+def test_logits_come_in_the_order_of_the_texts(classifier: Classifier, model_dir: Path) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(model_dir).eval()
+    with torch.inference_mode():
+        alone = [model(input_ids=torch.tensor([text.input_ids])).logits[0] for text in TEXTS]
+    torch.testing.assert_close(classifier(TEXTS), torch.stack(alone), atol=1e-5, rtol=0)
+
+
+def test_a_smaller_budget_changes_no_answer(classifier: Classifier, model_dir: Path) -> None:
+    frugal = Classifier(load_model(model_dir, "float32"), CPU, pad_token_id=0, token_budget=20)
+    torch.testing.assert_close(frugal(TEXTS), classifier(TEXTS), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_logits_are_float32_in_any_precision(model_dir: Path, precision: str) -> None:
+    model = load_model(model_dir, precision)
+    assert {str(parameter.dtype) for parameter in model.parameters()} == {f"torch.{precision}"}
+    logits = Classifier(model, CPU, pad_token_id=0)(TEXTS)
+    assert (logits.dtype, logits.shape) == (torch.float32, (len(TEXTS), 3))
+
+
+def test_weights_stored_in_half_precision_are_served_in_float32(tmp_path: Path) -> None:
+    folder = tiny.make_model(tmp_path / "model", dtype=torch.float16)
+    path = folder / "model.safetensors"
+    save_file(
+        {name: value.half() for name, value in load_file(path).items()}, path, {"format": "pt"}
+    )
+    assert {parameter.dtype for parameter in load_model(folder, "float32").parameters()} == {
+        torch.float32
+    }
+
+
+def test_warming_up_meets_every_length_up_to_the_longest(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met: list[int] = []
+    forward = classifier._forward
+
+    def spy(encodings: list[Encoding]) -> torch.Tensor:
+        met.extend(len(encoding.input_ids) for encoding in encodings)
+        return forward(encodings)
+
+    monkeypatch.setattr(classifier, "_forward", spy)
+    classifier.warm_up(64)
+    assert met == [64, 32, 16, 8, 4, 2, 1]
+
+
+def test_an_encoder_without_a_head_is_refused(model_dir: Path, tmp_path: Path) -> None:
+    AutoModel.from_pretrained(model_dir).save_pretrained(tmp_path)
+    with pytest.raises(LoadError, match="the weights lack .*classifier.*fine-tuned"):
+        load_model(tmp_path, "float32")
+
+
+def test_a_folder_without_weights_is_refused(model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes((model_dir / "config.json").read_bytes())
+    with pytest.raises(LoadError, match="the model cannot be loaded"):
+        load_model(tmp_path, "float32")
+
+
+def test_a_pickle_is_never_loaded(model_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes((model_dir / "config.json").read_bytes())
+    torch.save(load_file(model_dir / "model.safetensors"), tmp_path / "pytorch_model.bin")
+    with pytest.raises(LoadError, match="the model cannot be loaded"):
+        load_model(tmp_path, "float32")
+
+
+@pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
+def test_the_longest_input_is_that_of_the_positions(architecture: str, tmp_path: Path) -> None:
+    model = load_model(tiny.make_model(tmp_path, architecture), "float32")
+    assert longest_input(model, 10**30) == tiny.LONGEST
+    assert longest_input(model, 10) == 10
+    reference = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    with torch.inference_mode():  # as long as that is really read
+        reference(input_ids=torch.full((1, tiny.LONGEST), 7))

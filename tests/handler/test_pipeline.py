@@ -1,0 +1,141 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from transformers import pipeline as hugging_face
+
+from handler.errors import LoadError, RequestError
+from handler.pipeline import Pipeline, past_errors
+from handler.settings import Settings
+from handler.values import Prediction, Text
+
+CPU = torch.device("cpu")
+PAIR = (tiny.TEXTS[0], tiny.TEXTS[1])
+
+
+def reference(folder: Path, **options: Any) -> list[dict[str, float]]:
+    """What transformers' own pipeline answers to each text alone, unpadded, and to the pair."""
+    pipe = hugging_face("text-classification", model=str(folder), dtype=torch.float32)
+    inputs = [*tiny.TEXTS, {"text": PAIR[0], "text_pair": PAIR[1]}]
+    answers = [pipe([text], top_k=None, truncation=True, **options)[0] for text in inputs]
+    return [{item["label"]: item["score"] for item in answer} for answer in answers]
+
+
+def maps(results: list[Prediction | RequestError]) -> list[dict[str, float]]:
+    assert all(isinstance(result, Prediction) for result in results), results
+    return [result.probabilities for result in results if isinstance(result, Prediction)]
+
+
+TEXTS = [*(Text(text) for text in tiny.TEXTS), Text(*PAIR)]
+
+
+@pytest.mark.parametrize("architecture", tiny.ARCHITECTURES)
+def test_every_architecture_answers_as_transformers_own_pipeline(
+    architecture: str, tmp_path: Path
+) -> None:
+    folder = tiny.make_model(tmp_path / "model", architecture)
+    pipeline = Pipeline(folder, Settings(token_budget=80), CPU)
+    results = pipeline(TEXTS)
+    expected = reference(folder)
+    for result, map_ in zip(maps(results), expected, strict=True):
+        assert result == pytest.approx(map_, abs=1e-5)
+    assert max(abs(a["positive"] - b["positive"]) for a in expected for b in expected) > 0.05
+    assert [r.truncated for r in results if isinstance(r, Prediction)] == [False] * 5 + [
+        True,
+        False,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem_type", "activation"),
+    [
+        (tiny.LABELS, "multi_label_classification", "sigmoid"),
+        (tiny.LABELS, "single_label_classification", "softmax"),
+        (("relevant",), None, "sigmoid"),
+    ],
+)
+def test_the_problem_type_decides_on_the_activation(
+    tmp_path: Path, labels: tuple[str, ...], problem_type: str | None, activation: str
+) -> None:
+    folder = tiny.make_model(tmp_path / "m", labels=labels, problem_type=problem_type)
+    pipeline = Pipeline(folder, Settings(), CPU)
+    assert pipeline.describe()["activation"] == activation
+    assert pipeline.describe()["problem_type"] == (problem_type or "single_logit")
+    for result, map_ in zip(maps(pipeline(TEXTS)), reference(folder), strict=True):
+        assert result == pytest.approx(map_, abs=1e-5)
+
+
+def test_a_regression_with_one_output_gets_a_sigmoid_and_says_so(tmp_path: Path) -> None:
+    folder = tiny.make_model(tmp_path / "m", labels=("score",), problem_type="regression")
+    pipeline = Pipeline(folder, Settings(), CPU)
+    assert pipeline.describe()["problem_type"] == "regression"
+    assert pipeline.describe()["activation"] == "sigmoid"
+    expected = reference(folder, function_to_apply="sigmoid")
+    for result, map_ in zip(maps(pipeline(TEXTS)), expected, strict=True):
+        assert result == pytest.approx(map_, abs=1e-5)
+
+
+def test_labels_come_from_index_to_name_where_a_folder_has_one(
+    model_dir: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(model_dir, tmp_path / "model")
+    (folder / "index_to_name.json").write_text(json.dumps({"0": "gut", "1": "schlecht", "2": "so"}))
+    assert Pipeline(folder, Settings(), CPU).labels == ["gut", "schlecht", "so"]
+
+
+def test_errors_keep_their_places(model_dir: Path) -> None:
+    pipeline = Pipeline(model_dir, Settings(), CPU)
+    error = RequestError("empty_text", "empty")
+    long = Text("good " * 200, truncate=False)
+    results = pipeline([error, TEXTS[0], long, error, TEXTS[1]])
+    assert results[0] is error
+    assert results[3] is error
+    assert isinstance(results[2], RequestError)
+    assert maps([results[1], results[4]]) == [
+        pytest.approx(map_, abs=1e-6) for map_ in maps(pipeline(TEXTS[:2]))
+    ]
+
+
+def test_nothing_but_errors_is_not_computed(model_dir: Path) -> None:
+    pipeline = Pipeline(model_dir, Settings(), CPU)
+    error = RequestError("empty_text", "empty")
+    assert pipeline([error]) == [error]
+    assert pipeline([]) == []
+
+
+def test_describe_says_what_is_loaded(model_dir: Path) -> None:
+    described = Pipeline(model_dir, Settings(max_length=32, threads=1), CPU).describe()
+    assert described == {
+        "architecture": "BertForSequenceClassification",
+        "labels": list(tiny.LABELS),
+        "problem_type": "single_label_classification",
+        "activation": "softmax",
+        "max_length": 32,
+        "max_texts": 128,
+        "precision": "float32",
+        "device": "cpu",
+        "threads": 1,
+        "token_budget": 2048,
+        "calibration": None,
+    }
+
+
+def test_a_longest_input_beyond_the_model_s_is_refused(model_dir: Path) -> None:
+    with pytest.raises(LoadError, match="max_length is 65; this model reads at most 64 tokens"):
+        Pipeline(model_dir, Settings(max_length=65), CPU)
+
+
+def test_past_errors_runs_the_step_once_over_what_is_good() -> None:
+    error = RequestError("empty_text", "empty")
+    calls: list[list[int]] = []
+
+    def double(items: list[int]) -> list[int]:
+        calls.append(items)
+        return [2 * item for item in items]
+
+    assert past_errors(double, [1, error, 3]) == [2, error, 6]
+    assert calls == [[1, 3]]
