@@ -54,7 +54,7 @@ def main() -> None:
     """Print the outcome as one line of JSON."""
     logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.ERROR)
     try:
-        outcome = {"description": open_archive(sys.argv[1])}
+        outcome: dict[str, Any] = {"description": open_archive(sys.argv[1])}
     except Exception as error:  # whatever keeps a worker from loading is the outcome
         outcome = {"error": " ".join(str(error).split())}
     sys.stdout.write("\n" + json.dumps(outcome) + "\n")

@@ -5,7 +5,9 @@ TorchServe imports this file by its bare name from the root of the unpacked arch
 """
 
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 try:
     from handler import checksums, device, wire
@@ -20,7 +22,7 @@ except ImportError as error:
 logger = logging.getLogger("handler")
 
 
-def quieten_torchserve():
+def quieten_torchserve() -> None:
     """Leave TorchServe's metrics and our own lines in the log, not its line for every batch."""
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger("ts.metrics.caching_metric").setLevel(logging.INFO)
@@ -30,7 +32,7 @@ def quieten_torchserve():
 class BertHandler:
     """Classifies the texts of a batch: rows in, rows out, one for one."""
 
-    def initialize(self, context):
+    def initialize(self, context: Any) -> None:
         """Check and load the archive; a LoadError says in one sentence why it cannot be served."""
         keep_bodies_raw()
         archive = Path(context.system_properties["model_dir"])
@@ -57,7 +59,7 @@ class BertHandler:
         quieten_torchserve()
         logger.info("serving %(model)s %(version)s on %(device)s", self.description)
 
-    def handle(self, rows, context):
+    def handle(self, rows: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
         """Answer one batch; TorchServe calls this with the parameters of each request."""
         batch = wire.read_rows(rows, context)
         requests = wire.read(batch, self.settings)

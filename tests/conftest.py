@@ -9,8 +9,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import pytest
-import tiny
 import transformers
+
+import tiny
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"

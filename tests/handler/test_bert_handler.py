@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import fakes
 import pytest
-import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import fakes
 import handler
+import tiny
 from bertserve.archive import lay_out
 from handler import checksums
 from handler.bert_handler import BertHandler
@@ -128,7 +128,7 @@ def test_describe_is_answered_with_what_is_loaded(loaded: Any, archive: Path) ->
 
 
 def test_a_forged_describe_harms_nobody_else(loaded: Any) -> None:
-    forged = ({}, {"describe": "True", "Host": "x"})  # an empty form with such a header
+    forged: Any = ({}, {"describe": "True", "Host": "x"})  # an empty form with such a header
     assert answer(loaded, [GOOD[0], forged])[0] == answer(loaded, [GOOD[0]])[0]
     disguised = fakes.rest(b'{"text": "good film"}', describe="True")
     assert answer(loaded, [disguised]) == answer(loaded, [GOOD[0]])

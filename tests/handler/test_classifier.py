@@ -1,11 +1,11 @@
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForSequenceClassification
 
+import tiny
 from handler.classifier import Classifier, load_model, longest_input
 from handler.errors import LoadError
 from handler.values import Encoding

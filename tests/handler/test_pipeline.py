@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 import torch
 from transformers import pipeline as hugging_face
 
+import tiny
 from handler.errors import LoadError, RequestError
 from handler.pipeline import Pipeline, past_errors
 from handler.settings import Settings
@@ -137,5 +137,6 @@ def test_past_errors_runs_the_step_once_over_what_is_good() -> None:
         calls.append(items)
         return [2 * item for item in items]
 
-    assert past_errors(double, [1, error, 3]) == [2, error, 6]
+    items: list[int | RequestError] = [1, error, 3]
+    assert past_errors(double, items) == [2, error, 6]
     assert calls == [[1, 3]]

@@ -2,9 +2,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 from transformers import AutoTokenizer
 
+import tiny
 from handler.errors import LoadError, RequestError
 from handler.tokenizer import Tokenizer, load_tokenizer
 from handler.values import Encoding, Text

@@ -2,12 +2,12 @@ import json
 import os
 from typing import Any
 
-import fakes
 import pytest
+from ts.context import Context
 
+import fakes
 from handler.errors import RequestError
 from handler.wire.rows import Row, keep_bodies_raw, read_rows, send
-from ts.context import Context
 
 
 def test_a_body_comes_with_its_media_type_in_lower_case() -> None:
