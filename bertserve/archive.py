@@ -336,7 +336,7 @@ def _describe(archive: Path, contents: zipfile.ZipFile) -> dict[str, Any]:
         "labels": labels,
         "problem_type": problem_type(config.get("problem_type"), len(labels)),
         "precision": settings.precision,
-        "calibration": None,
+        "calibration": {"method": "none"},
         "workers": served["minWorkers"],
         "batch_size": served["batchSize"],
         "max_batch_delay": served["maxBatchDelay"],

@@ -106,8 +106,9 @@ def inspect(
         _print_json(found)
         return
     facts = Table(show_header=False, box=None)
-    for key in ("name", "version", "architecture", "problem_type", "precision", "calibration"):
-        facts.add_row(key, str(found[key] or "none"))
+    for key in ("name", "version", "architecture", "problem_type", "precision"):
+        facts.add_row(key.replace("_", " "), found[key])
+    facts.add_row("calibration", found["calibration"]["method"])
     facts.add_row("labels", f"{len(found['labels'])}: {', '.join(found['labels'])}")
     facts.add_row(
         "workers",

@@ -27,9 +27,15 @@ def fresh_key(key_file: Path, kind: Kind, management: str) -> str:
     """A key that has not expired; one that has is renewed at the `management` URL."""
     if not _has_expired(_entry(key_file, kind)):
         return read_key(key_file, kind)
-    response = httpx.get(
-        f"{management}/token", params={"type": kind}, headers=bearer(read_api_key(key_file))
-    )
+    try:
+        response = httpx.get(
+            f"{management}/token", params={"type": kind}, headers=bearer(read_api_key(key_file))
+        )
+    except httpx.HTTPError as error:
+        raise ServerError(
+            f"TorchServe does not answer at {management} ({type(error).__name__}); "
+            "look at `bertserve status`"
+        ) from error
     if response.status_code != 200:
         raise ServerError(
             f"TorchServe does not renew the {kind} key ({response.status_code}); "
@@ -51,7 +57,7 @@ def bearer(key: str | None) -> dict[str, str]:
 def _entry(key_file: Path, name: str) -> dict[str, Any]:
     try:
         return dict(json.loads(key_file.read_bytes())[name])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ServerError(
             f"{key_file} holds no readable {name} key; is the server running? `bertserve status`"
         ) from error

@@ -14,11 +14,21 @@ _TIMEOUT = 30.0
 
 
 class Management:
-    """The read side of the management API at `url`; `key` gives the management key, or None."""
+    """The read side of the management API at `url`; `key` gives the management key, or None.
+
+    with server.management() as management:
+        management.models()
+    """
 
     def __init__(self, url: str, key: Callable[[], str | None]) -> None:
-        self._url = url
+        self._http = httpx.Client(base_url=url, timeout=_TIMEOUT)
         self._key = key
+
+    def __enter__(self) -> Management:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
 
     def models(self) -> list[dict[str, Any]]:
         """Every version of every model: name, version, default, state, workers (ready and wanted)."""
@@ -55,12 +65,10 @@ class Management:
 
     def _get(self, path: str, params: dict[str, Any] | None = None) -> Any:
         try:
-            response = httpx.get(
-                self._url + path, params=params, headers=bearer(self._key()), timeout=_TIMEOUT
-            )
+            response = self._http.get(path, params=params, headers=bearer(self._key()))
         except httpx.HTTPError as error:
             raise ServerError(
-                f"TorchServe does not answer at {self._url} ({type(error).__name__}); "
+                f"TorchServe does not answer at {self._http.base_url} ({type(error).__name__}); "
                 "look at `bertserve status`"
             ) from error
         if response.status_code != 200:

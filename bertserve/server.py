@@ -27,7 +27,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 
 from .config import PACKAGED, Config, read_config
@@ -38,7 +37,7 @@ from .management import Management
 from .store import StoredArchive, load_order, serving_before, stored_archives
 
 STOP_TIMEOUT = 30.0
-_POLL = 0.1
+_POLL = 0.2
 _LOG_CONFIG = Path(__file__).parent / "log4j2.xml"
 
 Progress = Callable[[Sequence[dict[str, Any]]], None]
@@ -77,9 +76,8 @@ class Server:
             return None
         return fresh_key(self.key_file, kind, addresses.management)
 
-    @property
     def management(self) -> Management:
-        """Its management API."""
+        """Its management API, to be closed after use."""
         return Management(self.addresses.management, lambda: self.key("management"))
 
     def process(self) -> psutil.Process | None:
@@ -94,6 +92,8 @@ class Server:
     def status(self) -> dict[str, Any]:
         """All that a program needs to use it: addresses, key file, logs, models."""
         addresses = self.addresses
+        with self.management() as management:
+            models = management.models()
         return {
             "running": True,
             "pid": self.pid,
@@ -106,7 +106,7 @@ class Server:
             "logs": str(self.logs),
             "models": [
                 {key: model[key] for key in ("name", "version", "default", "state", "workers")}
-                for model in self.management.models()
+                for model in models
             ],
         }
 
@@ -277,28 +277,38 @@ def _console(logs: Path) -> str:
 def _wait_until_ready(
     server: Server, order: Sequence[StoredArchive], tail: LogTail, progress: Progress
 ) -> None:
-    """Return when every worker of every archive is READY; ServerError as soon as one cannot be."""
     wanted = {(archive.name, archive.version) for archive in order}
-    while True:
-        if server.process() is None:
-            raise ServerError(f"TorchServe ended at its start: {_console(server.logs)}")
-        if failure := tail.load_failure():
-            raise ServerError(f"{failure.model} does not load: {failure.reason}")
-        if (models := _models(server)) is not None:
-            if missing := wanted - {(model["name"], model["version"]) for model in models}:
-                name, version = min(missing)
-                reason = tail.registration_failure() or f"look into {server.logs}/ts_log.log"
-                raise ServerError(f"{name} {version} cannot be registered: {reason}")
-            progress(models)
-            if all(model["state"] == "READY" for model in models):
-                return
-        time.sleep(_POLL)
+    with server.management() as management:
+        while not _all_ready(server, management, wanted, tail, progress):
+            time.sleep(_POLL)
 
 
-def _models(server: Server) -> list[dict[str, Any]] | None:
+def _all_ready(
+    server: Server,
+    management: Management,
+    wanted: set[tuple[str, str]],
+    tail: LogTail,
+    progress: Progress,
+) -> bool:
+    """Whether every worker is READY; ServerError as soon as one cannot become so."""
+    if server.process() is None:
+        raise ServerError(f"TorchServe ended at its start: {_console(server.logs)}")
+    if failure := tail.load_failure():
+        raise ServerError(f"{failure.model} does not load: {failure.reason}")
+    if (models := _models(management)) is not None:
+        if missing := wanted - {(model["name"], model["version"]) for model in models}:
+            name, version = min(missing)
+            reason = tail.registration_failure() or f"look into {server.logs}/ts_log.log"
+            raise ServerError(f"{name} {version} cannot be registered: {reason}")
+        progress(models)
+        return all(model["state"] == "READY" for model in models)
+    return False
+
+
+def _models(management: Management) -> list[dict[str, Any]] | None:
     """The models, or None while the server does not answer yet; it registers them before it does."""
-    with contextlib.suppress(ServerError, httpx.HTTPError):
-        return server.management.models()
+    with contextlib.suppress(ServerError):
+        return management.models()
     return None
 
 

@@ -75,7 +75,7 @@ class Pipeline:
             "device": str(self.classifier.device),
             "threads": self.threads,
             "token_budget": self.classifier.token_budget,
-            "calibration": None,
+            "calibration": {"method": "none"},  # TorchServe drops what is null
         }
 
 

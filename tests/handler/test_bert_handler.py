@@ -121,7 +121,7 @@ def test_describe_is_answered_with_what_is_loaded(loaded: Any, archive: Path) ->
     ((status, described),) = answer(loaded, [fakes.describe()])
     assert status == 200
     assert described["labels"] == list(tiny.LABELS)
-    assert described["calibration"] is None
+    assert described["calibration"] == {"method": "none"}
     assert described["checksums"] == checksums.parse((archive / "SHA256SUMS").read_text())
     assert "model/model.safetensors" in described["checksums"]
     assert set(described) >= {"problem_type", "max_length", "precision", "device", "version"}

@@ -120,7 +120,7 @@ def test_describe_says_what_is_loaded(model_dir: Path) -> None:
         "device": "cpu",
         "threads": 1,
         "token_budget": 2048,
-        "calibration": None,
+        "calibration": {"method": "none"},
     }
 
 

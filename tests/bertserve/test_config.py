@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import pytest
+
+from bertserve.config import PACKAGED, read_config, usual_config
+from bertserve.errors import ConfigError
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def write(folder: Path, *lines: str) -> Path:
+    path = folder / "config.properties"
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_an_empty_file_gives_torchserve_s_own_addresses(tmp_path: Path) -> None:
+    config = read_config(write(tmp_path))
+    assert config.inference == "http://127.0.0.1:8080"
+    assert config.grpc_management == "127.0.0.1:7071"
+    assert config.tokens is True
+    assert config.model_store is None
+
+
+def test_addresses_are_those_that_a_client_reaches(tmp_path: Path) -> None:
+    config = read_config(
+        write(
+            tmp_path,
+            "inference_address=https://0.0.0.0:9000",
+            "management_address = http://localhost:9001",
+            "metrics_address=http://[::]:9002",
+            "grpc_inference_address=0.0.0.0",
+            "grpc_inference_port=9003",
+            "disable_token_authorization=true",
+            "model_store=/srv/models",
+        )
+    )
+    assert config.inference == "https://127.0.0.1:9000"
+    assert config.management == "http://localhost:9001"
+    assert config.metrics == "http://[::1]:9002"
+    assert config.grpc_inference == "127.0.0.1:9003"
+    assert config.tokens is False
+    assert config.model_store == Path("/srv/models")
+    assert config.ports()["metrics_address"] == ("::1", 9002)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "inference_address=127.0.0.1:8080",
+        "inference_address=http://127.0.0.1",
+        "inference_address=http://127.0.0.1:8080 # a comment",
+        "inference_address=unix:/tmp/x",
+        "grpc_inference_port=many",
+        "grpc_inference_port=70000",
+    ],
+)
+def test_an_address_that_is_wrong_is_named(tmp_path: Path, line: str) -> None:
+    with pytest.raises(ConfigError, match=line.split("=")[0]):
+        read_config(write(tmp_path, line))
+
+
+def test_a_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read .*--config"):
+        read_config(tmp_path / "missing.properties")
+
+
+def test_the_usual_one_is_that_of_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert usual_config() == PACKAGED
+    write(tmp_path)
+    assert usual_config().resolve() == tmp_path / "config.properties"
+
+
+def test_ours_is_hardened_and_every_line_is_explained() -> None:
+    lines = (ROOT / "config.properties").read_text().splitlines()
+    settings = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    config = read_config(ROOT / "config.properties")
+    assert all(host == "127.0.0.1" for host, _ in config.ports().values())
+    assert config.tokens
+    assert settings["enable_model_api"] == "false"
+    assert settings["install_py_dep_per_model"] == "false"
+    assert settings["enable_envvars_config"] == "false"
+    for paragraph in "\n".join(lines).strip().split("\n\n"):
+        assert paragraph.startswith("#"), f"nothing explains {paragraph}"

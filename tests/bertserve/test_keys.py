@@ -1,0 +1,71 @@
+import json
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import httpx
+import pytest
+
+from bertserve.errors import ServerError
+from bertserve.keys import bearer, fresh_key, read_api_key, read_key
+
+
+def write(folder: Path, minutes: float) -> Path:
+    """A key file as TorchServe writes it, whose keys expire in some minutes."""
+    expires = datetime.now(timezone.utc) + timedelta(minutes=minutes)
+    stamp = expires.strftime("%Y-%m-%dT%H:%M:%S.123456789Z")
+    path = folder / "key_file.json"
+    path.write_text(
+        json.dumps(
+            {
+                "management": {"key": "m-key", "expiration time": stamp},
+                "inference": {"key": "i-key", "expiration time": stamp},
+                "API": {"key": "a-key"},
+            }
+        )
+    )
+    return path
+
+
+def test_keys_are_read_by_their_kind(tmp_path: Path) -> None:
+    path = write(tmp_path, minutes=1)
+    assert (read_key(path, "inference"), read_key(path, "management")) == ("i-key", "m-key")
+    assert read_api_key(path) == "a-key"
+
+
+def test_a_key_that_has_not_expired_is_used(tmp_path: Path) -> None:
+    assert fresh_key(write(tmp_path, minutes=1), "inference", "http://nobody.invalid") == "i-key"
+
+
+def test_an_expired_key_is_renewed_with_the_api_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, minutes=-1)
+
+    def renew(url: str, *, params: dict[str, str], headers: dict[str, str]) -> httpx.Response:
+        assert (url, params["type"]) == ("http://management/token", "inference")
+        assert headers == {"Authorization": "Bearer a-key"}
+        path.write_text(path.read_text().replace("i-key", "new-key"))
+        return httpx.Response(200)
+
+    monkeypatch.setattr(httpx, "get", renew)
+    assert fresh_key(path, "inference", "http://management") == "new-key"
+
+
+def test_a_refused_renewal_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(httpx, "get", lambda *_, **__: httpx.Response(400))
+    with pytest.raises(ServerError, match="does not renew the inference key"):
+        fresh_key(write(tmp_path, minutes=-1), "inference", "http://management")
+
+
+@pytest.mark.parametrize("content", [None, "", "{}", "[]"])
+def test_a_key_file_that_cannot_be_read_is_an_error(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "key_file.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ServerError, match="no readable inference key"):
+        read_key(path, "inference")
+
+
+def test_a_key_is_shown_as_a_bearer_token() -> None:
+    assert bearer("k") == {"Authorization": "Bearer k"}
+    assert bearer(None) == {}

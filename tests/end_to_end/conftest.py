@@ -1,0 +1,63 @@
+"""A real TorchServe, started by our own tools: one for all tests, others on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import torch
+
+from bertserve.archive import package
+from bertserve.config import read_config
+from bertserve.handler.pipeline import Pipeline
+from bertserve.handler.settings import Settings
+from bertserve.server import Server, start
+from serving import ROOT, Model, Served, write_config
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The tests' servers keep their state apart from the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def served(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The one server of all tests, with a tiny model and, where its folder is there, a real one."""
+    folder = tmp_path_factory.mktemp("served")
+    store = folder / "model_store"
+    package(model_dir, name="tiny", version="1.0", output=store, batch_size=8)
+    banking = ROOT.parent / "shared" / "models" / "banking77-minilm"
+    if banking.is_dir():
+        package(banking, name="banking", version="1.0", output=store)
+    config = write_config(folder)
+    server = start(read_config(config), store)
+    try:
+        cpu = torch.device("cpu")
+        yield Served(
+            server,
+            config,
+            Model("tiny", model_dir, Pipeline(model_dir, Settings(), cpu)),
+            Model("banking", banking, Pipeline(banking, Settings(), cpu))
+            if banking.is_dir()
+            else None,
+        )
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def start_another(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts further servers, and stops them at the end of the test."""
+    with ExitStack() as stack:
+
+        def launch(store: Path, config: Path | None = None, **changes: str) -> Server:
+            server = start(read_config(config or write_config(tmp_path, **changes)), store)
+            stack.callback(server.stop)
+            return server
+
+        yield launch

@@ -1,0 +1,76 @@
+"""A TorchServe of the tests: its configuration, and what it serves."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from bertserve.handler.pipeline import Pipeline
+from bertserve.keys import bearer
+from bertserve.server import Server
+
+ROOT = Path(__file__).parent.parent
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nothing listens on."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def write_config(folder: Path, **changes: str) -> Path:
+    """Our own config.properties with ports that are free, and some settings changed."""
+    text = (ROOT / "config.properties").read_text()
+    for old, new in zip((8080, 8081, 8082, 7070, 7071), free_ports(5), strict=True):
+        text = re.sub(rf"(?m)([:=]){old}$", rf"\g<1>{new}", text)
+    for key, value in changes.items():
+        text, replaced = re.subn(rf"(?m)^{key}=.*$", f"{key}={value}", text)
+        assert replaced == 1, key
+    path = folder / "config.properties"
+    path.write_text(text)
+    return path
+
+
+@dataclass(frozen=True)
+class Model:
+    """A served model, and the same one in this process to compare with."""
+
+    name: str
+    folder: Path
+    pipeline: Pipeline
+
+
+@dataclass(frozen=True)
+class Served:
+    """The server of all tests and what it serves."""
+
+    server: Server
+    config: Path
+    tiny: Model
+    banking: Model | None
+
+    def post(self, content: bytes, media_type: str = "application/json") -> httpx.Response:
+        """POST a body to the tiny model."""
+        headers = {"Content-Type": media_type, **bearer(self.server.key("inference"))}
+        url = f"{self.server.addresses.inference}/predictions/{self.tiny.name}"
+        return httpx.post(url, content=content, headers=headers, timeout=60)
+
+    def worker_pids(self) -> set[int]:
+        """Process ids of all workers of all models."""
+        return {
+            worker["pid"] for model in self.server.status()["models"] for worker in model["workers"]
+        }
+
+
+def environment() -> dict[str, str]:
+    """The environment of a command that a test runs: this one, without what pytest put there."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
