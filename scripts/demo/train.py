@@ -25,7 +25,7 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 REQUESTS = Path(__file__).with_name("support_requests.csv")
-EPOCHS = 6
+EPOCHS = 5
 BATCH = 16
 GOOD_ENOUGH = 0.9
 

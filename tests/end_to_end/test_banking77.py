@@ -1,0 +1,75 @@
+"""A real classifier, served: the probabilities of transformers' own pipeline, and its accuracy."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+import torch
+from transformers import pipeline
+
+from bertserve.keys import bearer
+from serving import Served
+
+REQUESTS_AT_ONCE = 8
+
+
+@pytest.fixture(scope="module")
+def rows(shared: Path) -> list[tuple[str, str]]:
+    """The 3,080 test texts of banking77 with their labels."""
+    with (shared / "data" / "banking77" / "test.csv").open(encoding="utf-8", newline="") as file:
+        return [(row["text"], row["category"]) for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def reference(rows: list[tuple[str, str]], shared: Path) -> torch.Tensor:
+    """Probabilities [texts, labels] of transformers' pipeline, each text alone and unpadded."""
+    folder = shared / "models" / "banking77-minilm"
+    pipe = pipeline("text-classification", model=str(folder), dtype=torch.float32, top_k=None)
+    answers = [pipe([text], batch_size=1)[0] for text, _ in rows]
+    order = pipe.model.config.label2id
+    matrix = torch.empty(len(rows), len(order), dtype=torch.float64)
+    for row, answer in zip(matrix, answers, strict=True):
+        for item in answer:
+            row[order[item["label"]]] = item["score"]
+    return matrix
+
+
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_served_probabilities_are_those_of_transformers(
+    size: int,
+    served: Served,
+    rows: list[tuple[str, str]],
+    reference: torch.Tensor,
+    record_property: Callable[[str, object], None],
+) -> None:
+    assert served.banking is not None
+    labels = served.banking.pipeline.labels
+    texts = [text for text, _ in rows]
+    bodies = [{"texts": texts[start : start + size]} for start in range(0, len(texts), size)]
+    with (
+        httpx.Client(
+            base_url=served.server.addresses.inference,
+            headers=bearer(served.server.key("inference")),
+            timeout=120,
+        ) as http,
+        ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool,
+    ):
+        responses = list(
+            pool.map(lambda body: http.post("/predictions/banking", json=body), bodies)
+        )
+    assert {response.status_code for response in responses} == {200}
+    maps = [map_ for response in responses for map_ in response.json()]
+    answered = torch.tensor(
+        [[map_[label] for label in labels] for map_ in maps], dtype=torch.float64
+    )
+    assert answered.shape == (3_080, 77)
+    assert (answered - reference).abs().max().item() <= 1e-5
+    right = sum(next(iter(map_)) == label for map_, (_, label) in zip(maps, rows, strict=True))
+    assert round(right / len(rows), 4) == 0.9338
+    record_property("largest difference", (answered - reference).abs().max().item())
+    record_property("accuracy", right / len(rows))

@@ -1,0 +1,160 @@
+"""The commands as a user runs them: what they print, and how they fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tiny
+from serving import Served, environment
+
+
+def run(
+    *arguments: str | Path, cwd: Path | None = None, text: str = ""
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bertserve", *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=cwd, env=environment(), input=text, capture_output=True, text=True, check=False
+    )
+
+
+def run_on_a_terminal(*arguments: str | Path) -> str:
+    """What a command prints on a terminal of 100 columns."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "bertserve", *map(str, arguments)]
+    environment_ = {**environment(), "COLUMNS": "100", "TERM": "xterm"}
+    process = subprocess.Popen(
+        command, env=environment_, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    printed = b""
+    while True:
+        try:
+            chunk = os.read(ours, 4096)
+        except OSError:  # the terminal is closed when the command ends
+            break
+        if not chunk:
+            break
+        printed += chunk
+    process.wait(timeout=60)
+    os.close(ours)
+    return printed.decode()
+
+
+def test_package_and_inspect(model_dir: Path, tmp_path: Path) -> None:
+    done = run("package", model_dir, "--name", "t", "--version", "1.0", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    archive = tmp_path / json.loads(done.stdout)["archive"]
+    assert archive == tmp_path / "model_store" / "t-1.0.mar"
+    shown = json.loads(run("inspect", archive, "--json").stdout)
+    assert shown["sha256"] == json.loads(done.stdout)["sha256"]
+    table = run("inspect", archive).stdout
+    assert all(label in table for label in tiny.LABELS)
+    assert "SHA256" not in table
+    assert "model/model.safetensors" in table
+
+
+def test_predict_prints_json_in_a_pipe(served: Served, tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("from a file\n\nand one more\n")
+    done = run(
+        "predict", "tiny", "an argument", "-", "--file", tmp_path / "texts.txt",
+        "--config", served.config, text="from stdin\n",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)
+    texts = ["an argument", "from stdin", "from a file", "and one more"]
+    assert [result["text"] for result in results] == texts
+    for result in results:
+        assert result["label"] == next(iter(result["probabilities"]))
+        assert set(result["probabilities"]) == set(tiny.LABELS)
+
+
+def test_predict_prints_a_table_with_bars_on_a_terminal(served: Served) -> None:
+    shown = run_on_a_terminal(
+        "predict", "tiny", "a [b]bold[/b] text", "--config", served.config, "--version", "1.0"
+    )
+    assert "a [b]bold[/b] text" in shown
+    assert "█" in shown
+    assert all(label in shown for label in tiny.LABELS)
+
+
+def test_a_text_that_is_refused_is_shown_in_its_place(served: Served) -> None:
+    done = run("predict", "tiny", "good", " ", "--config", served.config)
+    assert done.returncode == 1
+    good, bad = json.loads(done.stdout)
+    assert good["label"] in tiny.LABELS
+    assert bad["error"]["code"] == "empty_text"
+
+
+def test_status_gives_a_program_all_it_needs(served: Served) -> None:
+    done = run("status", "--json", "--config", served.config)
+    found = json.loads(done.stdout)
+    assert found["running"] is True
+    assert list(found) == [
+        "running", "pid", "inference", "management", "metrics", "grpc_inference",
+        "grpc_management", "key_file", "logs", "models",
+    ]  # fmt: skip
+    assert Path(found["key_file"]).exists()
+    assert {model["name"] for model in found["models"]} >= {"tiny"}
+    assert list(found["models"][0]) == ["name", "version", "default", "state", "workers"]
+    assert "READY" in run("status", "--config", served.config).stdout
+
+
+def test_status_without_a_server(tmp_path: Path) -> None:
+    (tmp_path / "config.properties").write_text("")
+    done = run("status", "--json", "--config", tmp_path / "config.properties")
+    assert (done.returncode, json.loads(done.stdout)) == (1, {"running": False})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("package", "nowhere", "--name", "t", "--version", "1"), "nowhere is no folder"),
+        (("package", ".", "--name", "a b", "--version", "1"), "name 'a b' will not do"),
+        (("package", ".", "--name", "t", "--version", "1", "--precision", "int3"), "precision"),
+        (("inspect", "missing.mar"), "missing.mar does not exist"),
+        (("serve", "--config", "missing.properties"), "cannot be read"),
+        (("serve", "--model-store", "nowhere"), "holds no archive"),
+        (("stop", "--config", "none.properties"), "no server is running"),
+        (("predict", "tiny", "x", "--config", "none.properties"), "no server is running"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_sentence(
+    arguments: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("Error: ")
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("predict", "unknown", "x"), "Model not found: unknown"),
+        (("predict", "tiny"), "there is no text"),
+        (("predict", "tiny", "--file", "missing.txt"), "missing.txt cannot be read"),
+        (("predict", "tiny", "x", "--version", "9"), "9"),
+    ],
+)
+def test_predictions_that_cannot_be(
+    served: Served, arguments: tuple[str, ...], message: str
+) -> None:
+    done = run(*arguments, "--config", served.config)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_commands_start_fast_enough_to_be_pleasant() -> None:
+    """No command that needs no model loads torch: that alone takes seconds."""
+    check = "import sys, bertserve.cli; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", check], env=environment(), check=True)

