@@ -26,7 +26,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 REQUESTS = Path(__file__).with_name("support_requests.csv")
 EPOCHS = 5
-BATCH = 16
+BATCH = 8
 GOOD_ENOUGH = 0.9
 
 
