@@ -36,7 +36,9 @@ from .logs import LogTail
 from .management import Management
 from .store import StoredArchive, load_order, serving_before, stored_archives
 
+START_TIMEOUT = 900.0
 STOP_TIMEOUT = 30.0
+_PORT_TIMEOUT = 3.0
 _POLL = 0.2
 _LOG_CONFIG = Path(__file__).parent / "log4j2.xml"
 
@@ -208,17 +210,28 @@ def _forget(directory: Path) -> None:
 
 
 def _check_ports(config: Config) -> None:
+    """ServerError if a port stays taken; a server that was killed holds its own for a moment."""
+    deadline = time.monotonic() + _PORT_TIMEOUT
     for setting, (host, port) in config.ports().items():
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError as error:
+        while error := _bind_error(host, port):
+            if time.monotonic() > deadline:
                 raise ServerError(
-                    f"port {port} of {host} cannot be used ({error.strerror}); end what holds it, "
+                    f"port {port} of {host} cannot be used ({error}); end what holds it, "
                     f"or change {setting} in {config.path}"
-                ) from error
+                )
+            time.sleep(_POLL)
+
+
+def _bind_error(host: str, port: int) -> str | None:
+    """Why a port cannot be bound, or None where it can."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error.strerror
+    return None
 
 
 def _launch(config: Config, store: Path, order: Sequence[StoredArchive], directory: Path) -> Server:
@@ -279,7 +292,12 @@ def _wait_until_ready(
 ) -> None:
     wanted = {(archive.name, archive.version) for archive in order}
     with server.management() as management:
+        deadline = time.monotonic() + START_TIMEOUT
         while not _all_ready(server, management, wanted, tail, progress):
+            if time.monotonic() > deadline:
+                raise ServerError(
+                    f"not every worker was ready after {START_TIMEOUT:.0f} s; look into {server.logs}"
+                )
             time.sleep(_POLL)
 
 

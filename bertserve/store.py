@@ -69,13 +69,19 @@ def version_key(version: str) -> tuple[int, Any]:
 def serving_before(logs: Path) -> dict[str, str]:
     """Name → default version of the last server that logged here, from TorchServe's own snapshots.
 
-    TorchServe writes a snapshot at every change and never removes one; only the newest is kept here.
+    TorchServe writes a snapshot at every change and never removes one. Only the newest is kept here, and
+    one before it: a server that was killed may have left its last one half written.
     """
-    snapshots = sorted((logs / "config").glob("*.cfg"))
-    for outdated in snapshots[:-1]:
+    snapshots = sorted((logs / "config").glob("*.cfg"), reverse=True)
+    for outdated in snapshots[2:]:
         outdated.unlink()
+    return next((found for path in snapshots[:2] if (found := _defaults(path))), {})
+
+
+def _defaults(snapshot_file: Path) -> dict[str, str]:
+    """Name → default version of one snapshot; empty where it cannot be read."""
     try:
-        lines = snapshots[-1].read_text(encoding="utf-8").splitlines()
+        lines = snapshot_file.read_text(encoding="utf-8").splitlines()
         snapshot = next(line for line in lines if line.startswith("model_snapshot="))
         models = json.loads(snapshot.partition("=")[2].replace("\\n", "").replace("\\", ""))
         return {
@@ -84,8 +90,8 @@ def serving_before(logs: Path) -> dict[str, str]:
             for version, state in versions.items()
             if state["defaultVersion"]
         }
-    except (IndexError, StopIteration, OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}  # no snapshot, or none that can be read: as if it were the first time
+    except (StopIteration, OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
 def _read(path: Path) -> StoredArchive:

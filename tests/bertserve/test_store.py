@@ -77,10 +77,19 @@ SNAPSHOT = (
 
 def test_the_newest_snapshot_says_what_was_serving(tmp_path: Path) -> None:
     (tmp_path / "config").mkdir()
-    (tmp_path / "config" / "20260101-startup.cfg").write_text("model_snapshot={}")
-    (tmp_path / "config" / "20260102-shutdown.cfg").write_text(SNAPSHOT)
+    for day in (1, 2):
+        (tmp_path / "config" / f"2026010{day}-startup.cfg").write_text("model_snapshot={}")
+    (tmp_path / "config" / "20260103-shutdown.cfg").write_text(SNAPSHOT)
     assert serving_before(tmp_path) == {"support": "1.0"}
-    assert [path.name for path in (tmp_path / "config").iterdir()] == ["20260102-shutdown.cfg"]
+    kept = {path.name for path in (tmp_path / "config").iterdir()}
+    assert kept == {"20260102-startup.cfg", "20260103-shutdown.cfg"}
+
+
+def test_a_half_written_snapshot_gives_way_to_the_one_before(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "20260101-startup.cfg").write_text(SNAPSHOT)
+    (tmp_path / "config" / "20260102-snapshot.cfg").write_text(SNAPSHOT[:90])
+    assert serving_before(tmp_path) == {"support": "1.0"}
 
 
 @pytest.mark.parametrize("content", [None, "", "model_snapshot={", "model_snapshot=[]"])

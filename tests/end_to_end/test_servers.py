@@ -169,7 +169,7 @@ def test_the_newest_version_is_the_default_first_and_then_what_was(
 
 
 def test_an_expired_key_is_renewed(store: Path, tmp_path: Path, start_another: Start) -> None:
-    config = write_config(tmp_path, token_expiration_min="0.001")
+    config = write_config(tmp_path, token_expiration_min="0.1")
     server = start_another(store, config)
     url = f"{server.addresses.inference}/predictions/tiny"
     for _ in range(2):

@@ -1,0 +1,137 @@
+"""The pages' commands and examples, executed as they stand, in a fresh checkout and environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from documents import blocks
+from serving import ROOT, Served, environment, write_config
+
+WIRE = [
+    (mark, example)
+    for mark in ("example: answer is a map", "example: answer is a list", "example: details")
+    for example in blocks("docs/wire.md", mark)
+]
+
+
+@pytest.mark.parametrize(("mark", "example"), WIRE)
+def test_an_example_of_the_wire_is_answered(served: Served, mark: str, example: str) -> None:
+    head, body = example.rstrip("\n").split("\n\n", 1)
+    media_type = next(line for line in head.splitlines() if line.startswith("Content-Type: "))
+    response = served.post(body.encode(), media_type.partition(": ")[2])
+    assert response.status_code == 200
+    value = response.json()
+    if mark == "example: details":
+        documented = {
+            "model", "version", "label", "probability", "probabilities", "logits", "tokens",
+            "truncated",
+        }  # fmt: skip
+        assert set(value) == documented
+    else:
+        maps = value if isinstance(value, list) else [value]
+        assert isinstance(value, list) is mark.endswith("list")
+        assert all(sum(map_.values()) == pytest.approx(1, abs=1e-5) for map_ in maps)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what git tracks, or would, with free ports in its config.properties."""
+    target = tmp_path_factory.mktemp("checkout") / "bertserve"
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    for name in filter(None, listed.split("\0")):
+        source = ROOT / name
+        if source.exists():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target / name, follow_symlinks=False)
+    write_config(target)
+    return target
+
+
+@pytest.fixture(scope="module")
+def shell(checkout: Path) -> Iterator[dict[str, str]]:
+    """The environment of a user who has nothing but Python, and later what the quickstart made."""
+    here = str(ROOT / ".venv" / "bin")
+    path = [part for part in os.environ["PATH"].split(os.pathsep) if part != here]
+    user = {
+        **environment(),
+        "PATH": os.pathsep.join([str(checkout / ".venv" / "bin"), *path]),
+        "XDG_STATE_HOME": str(checkout.parent / "state"),
+    }
+    user.pop("VIRTUAL_ENV", None)
+    yield user
+    subprocess.run(["bertserve", "stop"], cwd=checkout, env=user, check=False, capture_output=True)
+
+
+def run(code: str, checkout: Path, shell: dict[str, str], program: str = "bash") -> str:
+    command = (
+        [program, "-euo", "pipefail", "-c", code] if program == "bash" else [program, "-c", code]
+    )
+    done = subprocess.run(
+        command, cwd=checkout, env=shell, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_readme_from_nothing_to_answers(checkout: Path, shell: dict[str, str]) -> None:
+    quickstart, _ = (line for line in readme_commands() if line.startswith("scripts/"))
+    first = run(quickstart, checkout, shell)
+    assert "accuracy on 250 held-out requests" in first
+    assert '"label": "track_order"' in first
+    second = run(quickstart, checkout, shell)  # reuses what is there
+    assert "fine-tuning" not in second
+    assert '"label": "track_order"' in second
+
+    (everyday,) = blocks("README.md", "executed: everyday")
+    assert '"label": "refund_status"' in run(everyday, checkout, shell)
+    (python,) = blocks("README.md", "executed: python")
+    assert run(python, checkout, shell, "python3").startswith("track_order 0.")
+    (curl,) = blocks("README.md", "executed: curl")
+    inference = json.loads(run("bertserve status --json", checkout, shell))["inference"]
+    maps = json.loads(run(curl.replace("http://127.0.0.1:8080", inference), checkout, shell))
+    assert [next(iter(map_)) for map_ in maps] == ["track_order", "refund_status"]
+
+    run("bertserve stop", checkout, shell)
+    for page in ("docs/packaging.md", "docs/serving.md"):
+        for code in blocks(page, "executed"):
+            run(code, checkout, shell)
+
+
+def test_the_quickstart_serves_a_user_s_own_model(
+    checkout: Path, shell: dict[str, str], model_dir: Path, tmp_path: Path
+) -> None:
+    own = shutil.copytree(model_dir, tmp_path / "My own model!")
+    printed = run(f"scripts/quickstart '{own}'", checkout, shell)
+    assert "bertserve predict My-own-model- " in printed
+    assert '"label": ' in printed
+    run("bertserve stop", checkout, shell)
+
+
+def test_a_model_that_does_not_exist_is_one_sentence(checkout: Path, shell: dict[str, str]) -> None:
+    done = subprocess.run(
+        ["scripts/quickstart", "nobody/nothing"],
+        cwd=checkout, env=shell, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert (
+        "Error: nobody/nothing is neither a folder nor a model that the hub gives out"
+        in done.stderr
+    )
+    assert "Traceback" not in done.stderr
+
+
+def readme_commands() -> list[str]:
+    """The README's two commands: its blocks of one line."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = [block.strip() for block in text.split("```")[1::2]]
+    lines = [block.removeprefix("bash\n") for block in found if block.startswith("bash\nscripts/")]
+    assert lines == ["scripts/quickstart", "scripts/test"]
+    return lines

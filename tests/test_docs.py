@@ -1,0 +1,57 @@
+"""What the pages state is what the code does."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from documents import ROOT, table
+from handler.classifier import TOKEN_BUDGET
+from handler.errors import STATUS_OF
+from handler.settings import Settings
+
+PAGES = [
+    "README.md",
+    "CHANGELOG.md",
+    *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+]
+
+
+def test_the_table_of_error_codes_is_complete() -> None:
+    documented = {code: int(cells[0]) for code, cells in table("docs/wire.md", "code").items()}
+    assert documented == STATUS_OF
+
+
+def test_the_table_of_settings_is_complete() -> None:
+    documented = table("docs/packaging.md", "setting")
+    assert set(documented) == {setting.name for setting in fields(Settings)}
+    for setting in fields(Settings):
+        option, default, allowed = documented[setting.name]
+        assert option == f"`--{setting.name.replace('_', '-')}`"
+        assert allowed == setting.metadata["allowed"]
+        if setting.default is not None:
+            assert default == f"`{setting.default}`" or default == str(setting.default)
+    budgets = documented["token_budget"][1]
+    assert all(f"{tokens:,}" in budgets for tokens in TOKEN_BUDGET.values())
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_between_pages_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (ROOT / page).parent.joinpath(target).exists(), target
+
+
+def test_every_page_is_named_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for path in (ROOT / "docs").glob("*.md"):
+        assert f"docs/{path.name}" in readme
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "scripts").glob("*")))
+def test_scripts_can_be_run(script: str) -> None:
+    path = Path(ROOT / "scripts" / script)
+    assert path.is_dir() or path.stat().st_mode & 0o111
