@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,12 +29,19 @@ from serving import Served, environment, write_config
 Start = Callable[..., Server]
 
 
-@pytest.fixture
-def store(model_dir: Path, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def packaged(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model store with two versions of a tiny model."""
+    output = tmp_path_factory.mktemp("packaged")
     for version in ("1.9", "1.10"):
-        package(model_dir, name="tiny", version=version, output=tmp_path / "store")
-    return tmp_path / "store"
+        package(model_dir, name="tiny", version=version, output=output)
+    return output
+
+
+@pytest.fixture
+def store(packaged: Path, tmp_path: Path) -> Path:
+    """A copy of that model store, which a test may spoil."""
+    return shutil.copytree(packaged, tmp_path / "store")
 
 
 def spoil(archive: Path, member: str, content: bytes) -> None:
