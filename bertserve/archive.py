@@ -262,7 +262,7 @@ def _put_in_place(built: Path, target: Path, *, force: bool) -> None:
             f"{target} is there already with other content; give another --version, "
             "or --force to replace it"
         )
-    partial = target.with_suffix(".partial")
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.copyfile(built, partial)
     partial.replace(target)
 

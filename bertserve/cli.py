@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -75,6 +76,7 @@ def package(
         max_texts=max_texts,
         threads=threads,
     )
+    convert_weights = convert_weights or _offer_conversion(model_dir)
     with _steps() as steps:
         task = steps.add_task("")
         built = archives.package(
@@ -86,7 +88,7 @@ def package(
             batch_size=batch_size,
             max_batch_delay=max_batch_delay,
             settings=settings,
-            convert_weights=convert_weights or _offer_conversion(model_dir),
+            convert_weights=convert_weights,
             force=force,
             report=lambda step: steps.update(task, description=step),
         )
@@ -147,10 +149,14 @@ def serve(
             ready = [f"{m['name']} {m['version']} {m['ready']}/{m['wanted']}" for m in models]
             steps.update(task, description=f"workers ready: {', '.join(ready)}")
 
+        signal.signal(
+            signal.SIGTERM, signal.default_int_handler
+        )  # as Ctrl-C: leave nothing running
         server = servers.start(read_config(config or usual_config()), model_store, show)
-    _print_status(server.status(), as_json)
     if foreground:
         servers.pass_signals_on(server)
+    _print_status(server.status(), as_json)
+    if foreground:
         server.wait()
         server.stop()
 
@@ -222,7 +228,7 @@ def main() -> None:
     """Run a command; what the caller can mend is one sentence, not a traceback."""
     try:
         app(standalone_mode=True)
-    except (BertserveError, LoadError) as error:
+    except (BertserveError, LoadError, OSError) as error:  # a full disk or a locked folder too
         err.print(f"[red]Error:[/] {_plain(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(1)
 

@@ -30,13 +30,13 @@ class Config:
     `inference`, `management` and `metrics` are URLs, `grpc_inference` and `grpc_management` host:port.
     """
 
-    path: Path
+    path: str
     inference: str
     management: str
     metrics: str
     grpc_inference: str
     grpc_management: str
-    model_store: Path | None
+    model_store: str | None
     tokens: bool
 
     def ports(self) -> dict[str, tuple[str, int]]:
@@ -58,14 +58,13 @@ def read_config(path: Path) -> Config:
         raise ConfigError(f"{path} cannot be read ({error}); name another with --config") from error
     urls = {key: _url(path, key, properties.get(key, usual)) for key, usual in _ADDRESSES.items()}
     grpc = {name: _host_port(path, name, properties, *usual) for name, usual in _GRPC.items()}
-    store = properties.get("model_store")
     return Config(
-        path=path.resolve(),
+        path=str(path.resolve()),
         inference=urls["inference_address"],
         management=urls["management_address"],
         metrics=urls["metrics_address"],
         **grpc,
-        model_store=Path(store) if store else None,
+        model_store=properties.get("model_store") or None,
         tokens=properties.get("disable_token_authorization", "false").lower() != "true",
     )
 

@@ -12,6 +12,7 @@ and whoever knows the configuration finds the server.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -22,14 +23,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from .config import PACKAGED, Config, read_config
+from .config import PACKAGED, Config
 from .errors import ConfigError, NotRunning, ServerError
 from .keys import Kind, fresh_key
 from .logs import LogTail
@@ -51,15 +52,9 @@ class Server:
 
     pid: int
     created: float
-    config: str
-    model_store: str
+    addresses: Config
     scratch: str
     directory: str
-
-    @property
-    def addresses(self) -> Config:
-        """Where it listens."""
-        return read_config(Path(self.config))
 
     @property
     def key_file(self) -> Path:
@@ -139,18 +134,36 @@ def start(
     `progress` is told of the models whenever they are looked at. ServerError says why it does not start,
     in the words of the worker's log where a worker does not load; nothing is left running then.
     """
-    directory = state_directory(config.path)
+    directory = state_directory(Path(config.path))
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _only_starter(directory):
+        return _start(config, directory, model_store, progress)
+
+
+@contextlib.contextmanager
+def _only_starter(directory: Path) -> Iterator[None]:
+    """Hold the right to start a server in a state folder."""
+    with (directory / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ServerError(
+                "another `bertserve serve` is starting this server; wait for it"
+            ) from None
+        yield
+
+
+def _start(config: Config, directory: Path, model_store: Path | None, progress: Progress) -> Server:
     if _running_in(directory):
         raise ServerError(
             f"a server with {config.path} runs already; `bertserve stop` ends it, "
             "another --config starts one beside it"
         )
-    store = (model_store or config.model_store or Path("model_store")).resolve()
+    store = Path(model_store or config.model_store or "model_store").resolve()
     archives = stored_archives(store)
     _check_ports(config)
     order = load_order(archives, serving_before(directory / "logs"))
     _forget(directory)
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     tail = LogTail(directory / "logs")
     server = _launch(config, store, order, directory)
     try:
@@ -186,8 +199,9 @@ def _states() -> Path:
 
 def _running_in(directory: Path) -> Server | None:
     try:
-        server = Server(**json.loads((directory / "server.json").read_bytes()))
-    except (OSError, ValueError, TypeError):
+        state = json.loads((directory / "server.json").read_bytes())
+        server = Server(**{**state, "addresses": Config(**state["addresses"])})
+    except (OSError, ValueError, TypeError, KeyError):
         return None
     return server if server.process() else None
 
@@ -195,7 +209,7 @@ def _running_in(directory: Path) -> Server | None:
 def _only_one() -> Server | None:
     servers = [server for path in _states().glob("*") if (server := _running_in(path))]
     if len(servers) > 1:
-        configs = ", ".join(server.config for server in servers)
+        configs = ", ".join(server.addresses.path for server in servers)
         raise ConfigError(f"several servers are running; choose one with --config: {configs}")
     return servers[0] if servers else None
 
@@ -250,11 +264,11 @@ def _launch(config: Config, store: Path, order: Sequence[StoredArchive], directo
     }
     environment.pop("TS_CONFIG_FILE", None)  # it would win over --ts-config
     command = [sys.executable, "-m", "ts.model_server", "--start"]
-    command += ["--ts-config", str(config.path), "--model-store", str(store)]
+    command += ["--ts-config", config.path, "--model-store", str(store)]
     command += ["--log-config", str(_LOG_CONFIG.resolve())]
     command += ["--models", *(f"{archive.name}={archive.path.name}" for archive in order)]
     with (logs / "console.log").open("w") as console:
-        subprocess.run(
+        launcher = subprocess.Popen(
             command,
             cwd=directory,
             env=environment,
@@ -262,15 +276,18 @@ def _launch(config: Config, store: Path, order: Sequence[StoredArchive], directo
             stdout=console,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C at the terminal is for us, not for the server
-            check=False,
         )
     try:
+        launcher.wait()
         pid = int((Path(scratch) / ".model_server.pid").read_text())
-        created = psutil.Process(pid).create_time()
+        server = Server(pid, psutil.Process(pid).create_time(), config, scratch, str(directory))
     except (OSError, ValueError, psutil.Error):
         shutil.rmtree(scratch, ignore_errors=True)
         raise ServerError(f"TorchServe does not start: {_console(logs)}") from None
-    server = Server(pid, created, str(config.path), str(store), scratch, str(directory))
+    except BaseException:  # Ctrl-C before there is a server to stop
+        os.killpg(launcher.pid, signal.SIGKILL)
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
     (directory / "server.json").write_text(json.dumps(asdict(server)))
     return server
 

@@ -47,8 +47,7 @@ class Settings:
             value = getattr(self, setting.name)
             if not setting.metadata["accepts"](value):
                 raise LoadError(
-                    f"model-config.yaml: handler.{setting.name} is {value!r}; "
-                    f"allowed is {setting.metadata['allowed']}"
+                    f"handler.{setting.name} is {value!r}; allowed is {setting.metadata['allowed']}"
                 )
 
     def as_dict(self) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def test_addresses_are_those_that_a_client_reaches(tmp_path: Path) -> None:
     assert config.metrics == "http://[::1]:9002"
     assert config.grpc_inference == "127.0.0.1:9003"
     assert config.tokens is False
-    assert config.model_store == Path("/srv/models")
+    assert config.model_store == "/srv/models"
     assert config.ports()["metrics_address"] == ("::1", 9002)
 
 

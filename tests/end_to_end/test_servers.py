@@ -213,6 +213,25 @@ def test_a_killed_worker_comes_back(served: Served) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_during_the_start_leaves_nothing_running(
+    store: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    before = worker_processes()
+    command = [sys.executable, "-m", "bertserve", "serve", "--model-store", str(store)]
+    command += ["--config", str(write_config(tmp_path))]
+    with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE) as process:
+        while worker_processes() == before:  # until Java, or a worker, is there
+            assert process.poll() is None
+        os.kill(process.pid, number)
+        assert process.wait(timeout=60) != 0
+    deadline = time.monotonic() + 30
+    while worker_processes() != before:
+        assert time.monotonic() < deadline
+    with pytest.raises(NotRunning):
+        find(tmp_path / "config.properties")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_in_the_foreground_signals_are_passed_on(
     store: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
