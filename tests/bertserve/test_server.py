@@ -1,0 +1,84 @@
+import json
+import os
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bertserve.config import PACKAGED, read_config
+from bertserve.errors import NotRunning, ServerError
+from bertserve.server import Server, _only_starter, find, start, state_directory
+
+
+@pytest.fixture(autouse=True)
+def states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state" / "bertserve"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "config.properties"
+    path.write_text("")
+    return path
+
+
+def write_state(config: Path, pid: int, created: float) -> Server:
+    directory = state_directory(config)
+    directory.mkdir(parents=True)
+    server = Server(pid, created, read_config(config), str(directory / "scratch"), str(directory))
+    (directory / "server.json").write_text(json.dumps(asdict(server)))
+    return server
+
+
+def test_each_configuration_has_a_state_of_its_own(tmp_path: Path, states: Path) -> None:
+    one, other = state_directory(tmp_path / "a" / "c"), state_directory(tmp_path / "b" / "c")
+    assert one != other
+    assert one.parent == other.parent == states
+    assert state_directory(PACKAGED).name.startswith("default-")
+
+
+def test_a_server_is_found_by_its_process(config: Path) -> None:
+    this = psutil.Process()
+    server = write_state(config, this.pid, this.create_time())
+    assert find(config) == server
+
+
+def test_another_process_with_its_pid_is_not_taken_for_it(config: Path) -> None:
+    server = write_state(config, os.getpid(), psutil.Process().create_time() - 3600)
+    assert server.process() is None
+    with pytest.raises(NotRunning):
+        find(config)
+    server.stop()  # and is not ended in its place
+    assert not (Path(server.directory) / "server.json").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"pid": 1}'])
+def test_a_state_that_cannot_be_read_is_no_server(config: Path, content: str) -> None:
+    directory = state_directory(config)
+    directory.mkdir(parents=True)
+    (directory / "server.json").write_text(content)
+    with pytest.raises(NotRunning):
+        find(config)
+
+
+def test_only_one_at_a_time_starts_a_server(config: Path) -> None:
+    directory = state_directory(config)
+    directory.mkdir(parents=True)
+    with _only_starter(directory), pytest.raises(ServerError, match="another .* is starting"):
+        start(read_config(config))
+
+
+def test_a_server_that_cannot_be_launched_says_why(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with zipfile.ZipFile(tmp_path / "support-1.0.mar", "w") as archive:
+        manifest = {"model": {"modelName": "support", "modelVersion": "1.0"}}
+        archive.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "no-java"))
+    monkeypatch.setattr("bertserve.server._check_ports", lambda _: None)
+    with pytest.raises(ServerError, match="TorchServe does not start: java not found"):
+        start(read_config(config), tmp_path)
+    assert not (state_directory(config) / "server.json").exists()
