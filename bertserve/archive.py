@@ -36,7 +36,7 @@ from model_archiver.model_packaging_utils import ModelExportUtils
 from .errors import PackageError
 from .handler import checksums
 from .handler.errors import LoadError
-from .handler.labels import name_labels, problem_type
+from .handler.labels import choose_activation, name_labels, problem_type
 from .handler.settings import Settings, read_settings
 
 HANDLER = Path(__file__).parent / "handler"
@@ -321,6 +321,7 @@ def _describe(archive: Path, contents: zipfile.ZipFile) -> dict[str, Any]:
     settings = read_settings(served.get("handler"))
     config = json.loads(contents.read("model/config.json"))
     labels = _labels(contents, config)
+    problem = problem_type(config.get("problem_type"), len(labels))
     files = [
         {"path": path, "bytes": contents.getinfo(path).file_size, "sha256": digest}
         for path, digest in sorted(expected.items())
@@ -334,7 +335,8 @@ def _describe(archive: Path, contents: zipfile.ZipFile) -> dict[str, Any]:
         "version": manifest["modelVersion"],
         "architecture": config["architectures"][0],
         "labels": labels,
-        "problem_type": problem_type(config.get("problem_type"), len(labels)),
+        "problem_type": problem,
+        "activation": choose_activation(problem, len(labels)),
         "precision": settings.precision,
         "calibration": {"method": "none"},
         "workers": served["minWorkers"],

@@ -108,7 +108,7 @@ def inspect(
         _print_json(found)
         return
     facts = Table(show_header=False, box=None)
-    for key in ("name", "version", "architecture", "problem_type", "precision"):
+    for key in ("name", "version", "architecture", "problem_type", "activation", "precision"):
         facts.add_row(key.replace("_", " "), found[key])
     facts.add_row("calibration", found["calibration"]["method"])
     facts.add_row("labels", f"{len(found['labels'])}: {', '.join(found['labels'])}")

@@ -272,6 +272,7 @@ class TestInspect:
         assert found["labels"] == list(tiny.LABELS)
         assert found["architecture"] == "BertForSequenceClassification"
         assert found["problem_type"] == "single_label_classification"
+        assert found["activation"] == "softmax"
         assert found["precision"] == "float32"
         assert found["calibration"] == {"method": "none"}
         assert found["intact"] is True
