@@ -89,7 +89,7 @@ def package(
     a TorchServe worker opens it, in a process of its own, and classifies a text.
     """
     for option, value in (("name", name), ("version", version)):
-        if not _NAME.fullmatch(value):
+        if not _NAME.fullmatch(value) or ".." in value:
             raise PackageError(
                 f"{option} {value!r} will not do: use letters, digits, '.', '_' and '-'"
             )
@@ -128,13 +128,15 @@ def check_folder(model_dir: Path, *, convert_weights: bool = False) -> None:
         raise PackageError(f"{model_dir} is no folder; give the folder of a fine-tuned model")
     try:
         config = json.loads((model_dir / "config.json").read_bytes())
-        outputs = config.get("id2label") or {}
+        names = (config.get("id2label") or {}).values()
     except FileNotFoundError:
         raise PackageError(
             f"{model_dir} has no config.json; save the model with save_pretrained()"
         ) from None
     except (ValueError, AttributeError):
-        raise PackageError(f"{model_dir / 'config.json'} is not a JSON object") from None
+        raise PackageError(
+            f"{model_dir / 'config.json'} is not a JSON object with id2label as another one"
+        ) from None
     if "auto_map" in config:
         raise PackageError(
             f"{model_dir} needs code of its own (auto_map in config.json), which is never run; "
@@ -146,7 +148,7 @@ def check_folder(model_dir: Path, *, convert_weights: bool = False) -> None:
         raise PackageError(
             f"{model_dir} has no tokenizer; save it there with tokenizer.save_pretrained()"
         )
-    unnamed = not outputs or all(_PLACEHOLDER.fullmatch(str(name)) for name in outputs.values())
+    unnamed = all(_PLACEHOLDER.fullmatch(str(name)) for name in names)
     if unnamed and not (model_dir / "index_to_name.json").exists():
         raise PackageError(
             f"the labels of {model_dir} have no names (LABEL_0, …); name them in config.json's "
@@ -192,12 +194,22 @@ def _link(files: Iterator[Path], target: Path) -> None:
 
 
 def _convert_weights(source: Path, target: Path) -> None:
-    from transformers import AutoModelForSequenceClassification
+    import transformers
 
+    from .handler.classifier import refuse_missing_weights
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()  # what it would warn of is an error here
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(
-            source, dtype="auto", local_files_only=True, use_safetensors=False, weights_only=True
+        model, loading_report = transformers.AutoModelForSequenceClassification.from_pretrained(
+            source,
+            dtype="auto",
+            local_files_only=True,
+            use_safetensors=False,
+            weights_only=True,
+            output_loading_info=True,
         )
+        refuse_missing_weights(model, loading_report)
     except Exception as error:  # transformers raises many types for a broken folder
         raise PackageError(f"the weights of {source} cannot be converted: {error}") from error
     model.save_pretrained(target)
@@ -308,7 +320,7 @@ def inspect(archive: Path) -> dict[str, Any]:
             return _describe(archive, contents)
     except FileNotFoundError:
         raise PackageError(f"{archive} does not exist") from None
-    except (zipfile.BadZipFile, KeyError, ValueError, LoadError) as error:
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError, LoadError) as error:
         raise PackageError(
             f"{archive} is no archive of bertserve ({error}); build it with `bertserve package`"
         ) from error
@@ -333,7 +345,7 @@ def _describe(archive: Path, contents: zipfile.ZipFile) -> dict[str, Any]:
         "bytes": archive.stat().st_size,
         "name": manifest["modelName"],
         "version": manifest["modelVersion"],
-        "architecture": config["architectures"][0],
+        "architecture": (config.get("architectures") or [config["model_type"]])[0],
         "labels": labels,
         "problem_type": problem,
         "activation": choose_activation(problem, len(labels)),
@@ -343,7 +355,8 @@ def _describe(archive: Path, contents: zipfile.ZipFile) -> dict[str, Any]:
         "batch_size": served["batchSize"],
         "max_batch_delay": served["maxBatchDelay"],
         "settings": settings.as_dict(),
-        "intact": expected == _checksums(contents, list(expected)),
+        "intact": expected == _checksums(contents, list(expected))
+        and not checksums.unlisted(contents.namelist(), expected),
         "files": files,
     }
 

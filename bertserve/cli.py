@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -56,6 +57,7 @@ def package(
         int | None, typer.Option(help="Longest input in tokens; the model's own by default.")
     ] = None,
     max_texts: Annotated[int, typer.Option(help="Texts in one request.")] = 128,
+    max_characters: Annotated[int, typer.Option(help="Characters in one text.")] = 100_000,
     token_budget: Annotated[
         int | None, typer.Option(help="Tokens in one micro-batch; by device by default.")
     ] = None,
@@ -74,6 +76,7 @@ def package(
         max_length=max_length,
         token_budget=token_budget,
         max_texts=max_texts,
+        max_characters=max_characters,
         threads=threads,
     )
     convert_weights = convert_weights or _offer_conversion(model_dir)
@@ -109,9 +112,9 @@ def inspect(
         return
     facts = Table(show_header=False, box=None)
     for key in ("name", "version", "architecture", "problem_type", "activation", "precision"):
-        facts.add_row(key.replace("_", " "), found[key])
+        facts.add_row(key.replace("_", " "), escape(found[key]))
     facts.add_row("calibration", found["calibration"]["method"])
-    facts.add_row("labels", f"{len(found['labels'])}: {', '.join(found['labels'])}")
+    facts.add_row("labels", f"{len(found['labels'])}: {escape(', '.join(found['labels']))}")
     facts.add_row(
         "workers",
         f"{found['workers']}, batches of {found['batch_size']}, "
@@ -229,7 +232,7 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except (BertserveError, LoadError, OSError) as error:  # a full disk or a locked folder too
-        err.print(f"[red]Error:[/] {_plain(str(error))}", soft_wrap=True, highlight=False)
+        err.print(f"[red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(1)
 
 
@@ -253,11 +256,18 @@ def _texts(texts: list[str], file: Path | None) -> list[str]:
                 found.extend(_lines(lines))
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{file} cannot be read as UTF-8 text: {error}") from error
+    if any(not text.isprintable() and _has_surrogates(text) for text in found):
+        raise ConfigError("the texts are not UTF-8; convert them first")
     if not found:
         raise ConfigError(
             'there is no text; give one as an argument: bertserve predict NAME "text"'
         )
     return found
+
+
+def _has_surrogates(text: str) -> bool:
+    """Whether Python stood in for bytes that are not UTF-8."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _lines(source: Iterable[str]) -> Iterator[str]:
@@ -278,13 +288,13 @@ def _result(text: str, result: Prediction | TextError) -> dict[str, Any]:
 def _print_predictions(texts: list[str], results: list[Prediction | TextError], rows: int) -> None:
     table = Table("text", "label", "", "probability", box=None, pad_edge=False)
     for text, result in zip(texts, results, strict=True):
-        shown = _plain(text if len(text) <= 60 else text[:59] + "…")
+        shown = escape(text if len(text) <= 60 else text[:59] + "…")
         if isinstance(result, TextError):
-            table.add_row(shown, f"[red]{_plain(result.message)}[/]", "", "")
+            table.add_row(shown, f"[red]{escape(result.message)}[/]", "", "")
             continue
         for label, probability in list(result.probabilities.items())[:rows]:
             bar = "█" * max(1, round(probability * _BAR))
-            table.add_row(shown, _plain(label), f"[cyan]{bar}[/]", f"{probability:.4f}")
+            table.add_row(shown, escape(label), f"[cyan]{bar}[/]", f"{probability:.4f}")
             shown = ""
     out.print(table)
 
@@ -296,7 +306,7 @@ def _print_status(found: dict[str, Any], as_json: bool) -> None:
     facts = Table(show_header=False, box=None)
     for key, value in found.items():
         if key not in ("running", "models"):
-            facts.add_row(key.replace("_", " "), _plain(str(value)))
+            facts.add_row(key.replace("_", " "), escape(str(value)))
     out.print(facts)
     models = Table("model", "version", "default", "state", "workers", box=None)
     for model in found["models"]:
@@ -319,8 +329,3 @@ def _steps() -> Progress:
 
 def _print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
-
-
-def _plain(text: str) -> str:
-    """Text as it stands, with nothing in it taken for markup."""
-    return text.replace("[", "\\[")

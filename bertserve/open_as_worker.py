@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 # like TorchServe's worker: this file's own folder must not shadow the archive's modules
-sys.path.remove(str(Path(__file__).resolve().parent))
+sys.path = [entry for entry in sys.path if entry != str(Path(__file__).resolve().parent)]
 
 import ts
 from ts.context import RequestProcessor

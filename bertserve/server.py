@@ -175,11 +175,16 @@ def _start(config: Config, directory: Path, model_store: Path | None, progress: 
 
 
 def find(config: Path | None = None) -> Server:
-    """The running server of a configuration; without one, the usual one's, or the only one there is."""
+    """The running server of a configuration; by default that of `./config.properties`.
+
+    Where there is no such file it is the one of the package's configuration, or the only one there is.
+    """
     if config is not None:
         server = _running_in(state_directory(config))
+    elif Path("config.properties").exists():
+        server = _running_in(state_directory(Path("config.properties")))
     else:
-        server = _running_in(state_directory(Path("config.properties"))) or _only_one()
+        server = _running_in(state_directory(PACKAGED)) or _only_one()
     if server is None:
         raise NotRunning("no server is running; start one with `bertserve serve`")
     return server

@@ -26,7 +26,9 @@ class StoredArchive:
 
 def stored_archives(store: Path) -> list[StoredArchive]:
     """Every archive of a model store; ServerError where there is none, or two are the same version."""
-    archives = [_read(path) for path in sorted(store.glob("*.mar"))]
+    archives = [
+        _read(path) for path in sorted(store.glob("*.mar")) if not path.name.startswith(".")
+    ]
     if not archives:
         raise ServerError(
             f"{store} holds no archive; build one with `bertserve package`, "
@@ -95,6 +97,8 @@ def _defaults(snapshot_file: Path) -> dict[str, str]:
 
 
 def _read(path: Path) -> StoredArchive:
+    if "," in path.name:  # TorchServe splits its list of models there
+        raise ServerError(f"{path} has a comma in its name; rename it")
     try:
         with zipfile.ZipFile(path) as archive:
             manifest = json.loads(archive.read(MANIFEST))["model"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from .errors import LoadError
@@ -33,6 +34,11 @@ def write(model_dir: Path) -> None:
     (model_dir / FILE_NAME).write_text("".join(lines), encoding="utf-8")
 
 
+def unlisted(paths: Iterable[str], expected: Mapping[str, str]) -> list[str]:
+    """Paths below `model/` that have no checksum; elsewhere Python keeps its caches."""
+    return sorted(path for path in paths if path.startswith("model/") and path not in expected)
+
+
 def parse(text: str) -> dict[str, str]:
     """Path → SHA-256 of a checksum file's text."""
     entries = (line.split("  ", 1) for line in text.splitlines())
@@ -42,7 +48,7 @@ def parse(text: str) -> dict[str, str]:
 def verify(model_dir: Path) -> dict[str, str]:
     """Compare every listed file with its checksum; LoadError names the first that differs.
 
-    Returns path → SHA-256. Files that are not listed (Python's caches, say) are not looked at.
+    Returns path → SHA-256. A file that was added to the model is an error as well.
     """
     try:
         expected = parse((model_dir / FILE_NAME).read_text(encoding="utf-8"))
@@ -62,4 +68,7 @@ def verify(model_dir: Path) -> dict[str, str]:
                 f"{path} is damaged: its SHA-256 is {actual[:12]}…, {FILE_NAME} says "
                 f"{digest[:12]}…; build or copy the archive again"
             )
+    present = (path for path in (model_dir / "model").rglob("*") if path.is_file())
+    if added := unlisted((path.relative_to(model_dir).as_posix() for path in present), expected):
+        raise LoadError(f"{added[0]} was added to the archive; build or copy the archive again")
     return expected

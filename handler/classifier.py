@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
@@ -31,6 +32,7 @@ class Classifier:
         token_budget: int | None = None,
     ) -> None:
         self.device = device
+        self.architecture = type(model).__name__
         self.token_budget = token_budget or TOKEN_BUDGET[device.type]
         self._model = model.to(device).eval()
         self._pad_token_id = pad_token_id
@@ -88,14 +90,21 @@ def load_model(model_dir: Path, precision: str) -> PreTrainedModel:
         )
     except Exception as error:  # transformers raises many types for a broken folder
         raise LoadError(f"the model cannot be loaded: {error}") from error
+    refuse_missing_weights(model, report)
+    return model
+
+
+def refuse_missing_weights(model: PreTrainedModel, report: Mapping[str, Any]) -> None:
+    """LoadError where transformers' loading report names weights that the folder lacks.
+
+    transformers fills them with random numbers, and the model would answer random probabilities.
+    """
     if missing := sorted(report["missing_keys"]):
-        # transformers would fill them with random numbers, and answer with random probabilities
         raise LoadError(
             f"the weights lack {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}: this is "
             f"no fine-tuned {type(model).__name__}; fine-tune it, or name the right architecture in "
             "config.json"
         )
-    return model
 
 
 def longest_input(model: PreTrainedModel, tokenizer_max_length: int) -> int:

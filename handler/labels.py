@@ -41,11 +41,10 @@ def problem_type(declared: str | None, outputs: int) -> str:
 
 def choose_activation(problem: str, outputs: int) -> str:
     """`softmax`, or `sigmoid` for independent labels and for a model with a single logit."""
-    if problem == "multi_label_classification" or outputs == 1:
-        return "sigmoid"
     if problem == "regression":
         raise LoadError(
-            "config.json says problem_type regression: its outputs are no probabilities; "
-            "set problem_type to single_label_classification or multi_label_classification"
+            "config.json says problem_type regression: its outputs are no probabilities; if they "
+            "are logits, set problem_type to single_label_classification, or to "
+            "multi_label_classification for labels that are independent, or a single one"
         )
-    return "softmax"
+    return "sigmoid" if problem == "multi_label_classification" or outputs == 1 else "softmax"

@@ -6,6 +6,7 @@ Online serving and offline scoring both call this, so that both give the same nu
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +22,8 @@ from .probabilities import predictions
 from .settings import Settings
 from .tokenizer import Tokenizer, load_tokenizer
 from .values import Encoding, Prediction, Text
+
+logger = logging.getLogger(__name__)
 
 # transformers says 10³⁰ tokens where a tokenizer names no limit
 _UNLIMITED = 1_000_000
@@ -56,16 +59,30 @@ class Pipeline:
 
     def __call__(self, texts: Iterable[Text | RequestError]) -> list[Prediction | RequestError]:
         """Predict the texts, in order; an error keeps the place of the text it belongs to."""
-        return past_errors(self._predict, past_errors(self.tokenizer, list(texts)))
+        return past_errors(self._predict, list(texts))
 
-    def _predict(self, encodings: list[Encoding]) -> list[Prediction | RequestError]:
+    def _predict(self, texts: list[Text]) -> list[Prediction | RequestError]:
+        """Predict texts together; if that fails, each alone, so that one cannot fail the others."""
+        try:
+            return past_errors(self._classify, self.tokenizer(texts))
+        except (MemoryError, torch.AcceleratorError):  # no text's fault: for TorchServe to see
+            raise
+        except Exception as error:
+            if len(texts) > 1:
+                return [result for text in texts for result in self._predict([text])]
+            logger.error("a text could not be classified: %s", type(error).__name__)
+            return [
+                RequestError("internal_error", "the model failed on this text; please report it")
+            ]
+
+    def _classify(self, encodings: list[Encoding]) -> list[Prediction | RequestError]:
         logits = self.classifier(encodings)
         return predictions(logits, encodings, self.labels, self.activation)
 
     def describe(self) -> dict[str, Any]:
         """What is loaded, for `describe` and for people."""
         return {
-            "architecture": self.config.architectures[0],
+            "architecture": self.classifier.architecture,
             "labels": self.labels,
             "problem_type": self.problem_type,
             "activation": self.activation,

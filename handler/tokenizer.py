@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -22,6 +23,7 @@ class Tokenizer:
         self.max_length = max_length
         self.pad_token_id = int(tokenizer.pad_token_id or 0)
         self._truncation_side = tokenizer.truncation_side
+        self._gives_token_types = "token_type_ids" in tokenizer.model_input_names
         self._backend = tokenizer.backend_tokenizer
         self._special_tokens = (
             self._backend.num_special_tokens_to_add(is_pair=False),
@@ -39,11 +41,13 @@ class Tokenizer:
         for index, (text, encoding) in enumerate(zip(texts, encodings, strict=True)):
             limit = text.max_length or self.max_length
             error = self._check_limit(text, limit)
+            if not encoding.ids:  # control characters alone, and a tokenizer without special tokens
+                error = RequestError("empty_text", "the text has no tokens; send at least one word")
             if error is None and len(encoding.ids) > limit and not text.truncate:
                 error = _too_long(len(encoding.ids), limit)
             elif error is None and len(encoding.ids) > limit:
                 too_long[limit].append(index)
-            results.append(error or Encoding(encoding.ids, encoding.type_ids, truncated=False))
+            results.append(error or self._encoding(encoding, truncated=False))
         for limit, indices in too_long.items():
             for index, cut in zip(
                 indices, self._truncate([texts[i] for i in indices], limit), strict=True
@@ -70,7 +74,11 @@ class Tokenizer:
             encodings = self._backend.encode_batch_fast([_as_input(text) for text in texts])
         finally:
             self._backend.no_truncation()
-        return [Encoding(encoding.ids, encoding.type_ids, truncated=True) for encoding in encodings]
+        return [self._encoding(encoding, truncated=True) for encoding in encodings]
+
+    def _encoding(self, encoding: Any, *, truncated: bool) -> Encoding:
+        types = encoding.type_ids if self._gives_token_types else [0] * len(encoding.ids)
+        return Encoding(encoding.ids, types, truncated)
 
 
 def _as_input(text: Text) -> str | tuple[str, str]:

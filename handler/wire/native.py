@@ -39,7 +39,7 @@ def read(body: Body, settings: Settings) -> Request:
     content = _decode(body.content)
     if is_json or (body.media_type in _SNIFFED and content.lstrip().startswith("{")):
         return _read_object(_parse(content), settings)
-    return Request(texts=(Text(_checked(content, "the text")),), single=True)
+    return Request(texts=(Text(_checked(content, "the text", settings)),), single=True)
 
 
 def write(
@@ -128,7 +128,9 @@ def _read_object(value: Any, settings: Settings) -> Request:
             )
         texts = _read_texts(value["texts"], limits, settings)
         return Request(texts, single=False, top_k=top_k, details=details)
-    return Request((_read_text(value, limits),), single=True, top_k=top_k, details=details)
+    return Request(
+        (_read_text(value, limits, settings),), single=True, top_k=top_k, details=details
+    )
 
 
 def _read_texts(
@@ -146,39 +148,47 @@ def _read_texts(
             texts=len(items),
             max_texts=settings.max_texts,
         )
-    return tuple(_read_item(item, limits) for item in items)
+    return tuple(_read_item(item, limits, settings) for item in items)
 
 
-def _read_item(item: Any, limits: dict[str, Any]) -> Text | RequestError:
+def _read_item(item: Any, limits: dict[str, Any], settings: Settings) -> Text | RequestError:
     try:
         if isinstance(item, str):
-            return Text(_checked(item, "the text"), **limits)
+            return Text(_checked(item, "the text", settings), **limits)
         if not isinstance(item, dict):
             raise RequestError(
                 "invalid_type",
                 f'the text is {_kind(item)}; send a string, or {{"text": "…", "text_pair": "…"}}',
             )
         _refuse_unknown(item, _TEXT_KEYS)
-        return _read_text({key: value for key, value in item.items() if value is not None}, limits)
+        given = {key: value for key, value in item.items() if value is not None}
+        return _read_text(given, limits, settings)
     except RequestError as error:
         return error
 
 
-def _read_text(value: dict[str, Any], limits: dict[str, Any]) -> Text:
+def _read_text(value: dict[str, Any], limits: dict[str, Any], settings: Settings) -> Text:
     if "text" not in value:
         raise RequestError("missing_text", 'there is no "text"; send {"text": "…"}')
     pair = value.get("text_pair")
     return Text(
-        _checked(value["text"], '"text"'),
-        None if pair is None else _checked(pair, '"text_pair"'),
+        _checked(value["text"], '"text"', settings),
+        None if pair is None else _checked(pair, '"text_pair"', settings),
         **limits,
     )
 
 
-def _checked(text: Any, name: str) -> str:
+def _checked(text: Any, name: str, settings: Settings) -> str:
     """A text that a tokenizer can read, or the error that it gets."""
     if not isinstance(text, str):
         raise RequestError("invalid_type", f"{name} is {_kind(text)}; send a string")
+    if len(text) > settings.max_characters:
+        raise RequestError(
+            "text_too_long",
+            f"{name} has {len(text)} characters, {settings.max_characters} are allowed; shorten it",
+            characters=len(text),
+            max_characters=settings.max_characters,
+        )
     if not text.strip():
         raise RequestError("empty_text", f"{name} is empty; send at least one word")
     try:

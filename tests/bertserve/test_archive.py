@@ -181,6 +181,16 @@ class TestPickles:
         assert new.keys() == old.keys()
         assert all(torch.equal(new[name], old[name]) for name in old)
 
+    def test_a_pickled_encoder_without_a_head_is_refused(
+        self, pickled: Path, tmp_path: Path
+    ) -> None:
+        path = pickled / "pytorch_model.bin"
+        weights = torch.load(path, weights_only=True)
+        encoder = {name: value for name, value in weights.items() if "classifier" not in name}
+        torch.save(encoder, path)
+        with pytest.raises(PackageError, match="the weights lack classifier"):
+            package(pickled, name="t", version="1", output=tmp_path, convert_weights=True)
+
     def test_a_pickle_that_runs_code_is_not_run(self, pickled: Path, tmp_path: Path) -> None:
         class Evil:
             def __reduce__(self) -> Any:
@@ -208,7 +218,7 @@ class TestRefusals:
         (folder / "config.json").unlink()
         assert "has no config.json" in self.refused(folder, tmp_path / "store")
 
-    @pytest.mark.parametrize("content", ["[]", "{", '"x"'])
+    @pytest.mark.parametrize("content", ["[]", "{", '"x"', '{"id2label": ["a", "b"]}'])
     def test_a_config_that_is_no_object(self, folder: Path, tmp_path: Path, content: str) -> None:
         (folder / "config.json").write_text(content)
         assert "is not a JSON object" in self.refused(folder, tmp_path / "store")
@@ -251,7 +261,7 @@ class TestRefusals:
         (folder / "model.safetensors").write_bytes(b"\x00" * 100)
         assert "the model cannot be loaded" in self.refused(folder, tmp_path / "store")
 
-    @pytest.mark.parametrize("name", ["", "a b", "../x", ".x", "a/b", "ä"])
+    @pytest.mark.parametrize("name", ["", "a b", "../x", ".x", "a/b", "ä", "a..b"])
     def test_a_name_that_no_url_can_hold(self, folder: Path, tmp_path: Path, name: str) -> None:
         assert "use letters, digits" in self.refused(folder, tmp_path / "store", name=name)
         assert "use letters, digits" in self.refused(folder, tmp_path / "store", version=name)
@@ -287,6 +297,12 @@ class TestInspect:
         content[content.index(b"__metadata__") + 5000] ^= 1
         damaged.write_bytes(content)
         assert inspect(damaged)["intact"] is False
+
+    def test_a_file_that_was_added_to_the_model_shows(self, archive: Path, tmp_path: Path) -> None:
+        changed = Path(shutil.copy(archive, tmp_path / archive.name))
+        with zipfile.ZipFile(changed, "a") as contents:
+            contents.writestr("model/index_to_name.json", '{"0": "a", "1": "b", "2": "c"}')
+        assert inspect(changed)["intact"] is False
 
     @pytest.mark.parametrize("content", [b"", b"no zip at all", None])
     def test_another_file_is_refused(self, tmp_path: Path, content: bytes | None) -> None:

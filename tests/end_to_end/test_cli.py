@@ -77,9 +77,17 @@ def test_predict_prints_json_in_a_pipe(served: Served, tmp_path: Path) -> None:
 
 def test_predict_prints_a_table_with_bars_on_a_terminal(served: Served) -> None:
     shown = run_on_a_terminal(
-        "predict", "tiny", "a [b]bold[/b] text", "--config", served.config, "--version", "1.0"
+        "predict",
+        "tiny",
+        "a [b]bold[/b] text",
+        r"see \[/x]",
+        "--config",
+        served.config,
+        "--version",
+        "1.0",
     )
     assert "a [b]bold[/b] text" in shown
+    assert r"see \[/x]" in shown
     assert "█" in shown
     assert all(label in shown for label in tiny.LABELS)
 
@@ -141,6 +149,7 @@ def test_what_a_user_can_mend_is_one_sentence(
     [
         (("predict", "unknown", "x"), "Model not found: unknown"),
         (("predict", "tiny"), "there is no text"),
+        (("predict", "tiny", "ab\udcff"), "the texts are not UTF-8"),
         (("predict", "tiny", "--file", "missing.txt"), "missing.txt cannot be read"),
         (("predict", "tiny", "x", "--version", "9"), "9"),
     ],

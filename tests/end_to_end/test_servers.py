@@ -140,13 +140,18 @@ def versions(server: Server) -> dict[str, bool]:
 
 
 def test_two_servers_do_not_disturb_each_other(
-    served: Served, store: Path, tmp_path: Path, start_another: Start
+    served: Served,
+    store: Path,
+    tmp_path: Path,
+    start_another: Start,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     workers = served.worker_pids()
     another = start_another(store)
     assert another.key_file != served.server.key_file
     assert find(served.config) == served.server
     assert find(tmp_path / "config.properties") == another
+    monkeypatch.chdir(store)  # where no config.properties is
     with pytest.raises(ConfigError, match="several servers are running; choose one with --config"):
         find()
     another.stop()
@@ -193,6 +198,42 @@ def test_without_tokens_there_is_no_key(store: Path, tmp_path: Path, start_anoth
     server = start_another(store, write_config(tmp_path, disable_token_authorization="true"))
     assert server.key("inference") is None
     assert server.status()["key_file"] is None
+
+
+def test_no_text_of_a_caller_is_in_any_log(store: Path, start_another: Start) -> None:
+    server = start_another(store)
+    base = f"{server.addresses.inference}/predictions/tiny"
+    key = bearer(server.key("inference"))
+    form = "application/x-www-form-urlencoded"
+    requests = [
+        (base, b"MYSECRET", "text/plain"),
+        (base, b'{"text": "MYSECRET", "MYSECRET": 1}', "application/json"),
+        (base, b"\xffMYSECRET", "application/json"),
+        (base, b"data=MYSECRET 100%sure", form),
+        (base, b"MYSECRET", "text/MYSECRET"),
+        (f"{base}?text=MYSECRET", b"MYSECRET", "text/plain"),
+        (f"{base}/1.10/MYSECRET%0d%00x", b"MYSECRET", "text/plain"),
+        (f"{server.addresses.inference}/a/b/c/MYSECRET", b"MYSECRET", "text/plain"),
+    ]
+    for url, body, media_type in requests:
+        httpx.post(url, content=body, headers={**key, "Content-Type": media_type, "X": "MYSECRET"})
+    server.stop()  # writes out what was buffered
+    logs = [path for path in server.logs.rglob("*") if path.is_file()]
+    assert "/predictions/tiny" in (server.logs / "access_log.log").read_text()
+    assert [path.name for path in logs if b"MYSECRET" in path.read_bytes()] == []
+    assert [
+        path.name for path in logs if key["Authorization"].encode()[7:] in path.read_bytes()
+    ] == []
+
+
+def test_a_configuration_of_its_own_is_not_that_of_the_only_server(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find() == served.server
+    write_config(tmp_path)
+    with pytest.raises(NotRunning):
+        find()
 
 
 def test_a_killed_worker_comes_back(served: Served) -> None:

@@ -40,7 +40,13 @@ def test_a_missing_file_is_named(folder: Path) -> None:
         checksums.verify(folder)
 
 
-def test_a_file_that_is_not_listed_is_not_looked_at(folder: Path) -> None:
+def test_a_file_that_was_added_to_the_model_is_named(folder: Path) -> None:
+    (folder / "model" / "index_to_name.json").write_text("{}")
+    with pytest.raises(LoadError, match="model/index_to_name.json was added"):
+        checksums.verify(folder)
+
+
+def test_python_s_caches_are_not_looked_at(folder: Path) -> None:
     (folder / "__pycache__").mkdir()
     (folder / "__pycache__" / "x.pyc").write_bytes(b"cache")
     assert "__pycache__/x.pyc" not in checksums.verify(folder)

@@ -40,7 +40,6 @@ def test_an_output_without_a_name_of_its_own_is_an_error(names: Any, message: st
         ("single_label_classification", 3, "single_label_classification", "softmax"),
         ("multi_label_classification", 3, "multi_label_classification", "sigmoid"),
         (None, 1, "single_logit", "sigmoid"),
-        ("regression", 1, "regression", "sigmoid"),
     ],
 )
 def test_the_activation_follows_from_the_problem(
@@ -50,6 +49,7 @@ def test_the_activation_follows_from_the_problem(
     assert choose_activation(problem, outputs) == activation
 
 
-def test_a_regression_has_no_probabilities() -> None:
-    with pytest.raises(LoadError, match="its outputs are no probabilities; set problem_type"):
-        choose_activation("regression", 2)
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_a_regression_has_no_probabilities(outputs: int) -> None:
+    with pytest.raises(LoadError, match="no probabilities; if they are logits, set problem_type"):
+        choose_activation("regression", outputs)

@@ -17,11 +17,11 @@ CPU = torch.device("cpu")
 PAIR = (tiny.TEXTS[0], tiny.TEXTS[1])
 
 
-def reference(folder: Path, **options: Any) -> list[dict[str, float]]:
+def reference(folder: Path) -> list[dict[str, float]]:
     """What transformers' own pipeline answers to each text alone, unpadded, and to the pair."""
     pipe = hugging_face("text-classification", model=str(folder), dtype=torch.float32)
     inputs = [*tiny.TEXTS, {"text": PAIR[0], "text_pair": PAIR[1]}]
-    answers = [pipe([text], top_k=None, truncation=True, **options)[0] for text in inputs]
+    answers = [pipe([text], top_k=None, truncation=True)[0] for text in inputs]
     return [{item["label"]: item["score"] for item in answer} for answer in answers]
 
 
@@ -69,13 +69,53 @@ def test_the_problem_type_decides_on_the_activation(
         assert result == pytest.approx(map_, abs=1e-5)
 
 
-def test_a_regression_with_one_output_gets_a_sigmoid_and_says_so(tmp_path: Path) -> None:
-    folder = tiny.make_model(tmp_path / "m", labels=("score",), problem_type="regression")
-    pipeline = Pipeline(folder, Settings(), CPU)
-    assert pipeline.describe()["problem_type"] == "regression"
-    assert pipeline.describe()["activation"] == "sigmoid"
-    expected = reference(folder, function_to_apply="sigmoid")
-    for result, map_ in zip(maps(pipeline(TEXTS)), expected, strict=True):
+class Broken(Exception):
+    pass
+
+
+def test_a_text_that_the_model_fails_on_fails_alone(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline = Pipeline(model_dir, Settings(), CPU)
+    expected = maps(pipeline(TEXTS[:2]))
+    forward = pipeline.classifier._forward
+
+    def fail_on_long_texts(encodings: list[Any]) -> torch.Tensor:
+        if any(len(encoding.input_ids) > 50 for encoding in encodings):
+            raise Broken("s3cret")
+        return forward(encodings)
+
+    monkeypatch.setattr(pipeline.classifier, "_forward", fail_on_long_texts)
+    first, broken, second = pipeline([TEXTS[0], Text("good " * 60), TEXTS[1]])
+    assert maps([first, second]) == [pytest.approx(map_, abs=1e-6) for map_ in expected]
+    assert isinstance(broken, RequestError)
+    assert broken.code == "internal_error"
+    assert "a text could not be classified: Broken" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
+@pytest.mark.parametrize("error", [MemoryError, torch.AcceleratorError])
+def test_what_is_no_text_s_fault_reaches_torchserve(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    pipeline = Pipeline(model_dir, Settings(), CPU)
+
+    def fail(_: Any) -> torch.Tensor:
+        raise error("out of order")
+
+    monkeypatch.setattr(pipeline.classifier, "_forward", fail)
+    with pytest.raises(error):
+        pipeline(TEXTS)
+
+
+def test_a_tokenizer_that_gives_no_token_types_gives_the_model_none(tmp_path: Path) -> None:
+    folder = tiny.make_model(tmp_path / "m")
+    path = folder / "tokenizer_config.json"
+    names = ["input_ids", "attention_mask"]
+    path.write_text(json.dumps({**json.loads(path.read_text()), "model_input_names": names}))
+    for result, map_ in zip(
+        maps(Pipeline(folder, Settings(), CPU)(TEXTS)), reference(folder), strict=True
+    ):
         assert result == pytest.approx(map_, abs=1e-5)
 
 

@@ -12,7 +12,7 @@ from handler.values import Prediction, Request, Text
 from handler.wire import native
 from handler.wire.rows import Body
 
-SETTINGS = Settings(max_texts=3)
+SETTINGS = Settings(max_texts=3, max_characters=300_000)
 DESCRIPTION = {"model": "support", "version": "1.0"}
 PREDICTION = Prediction({"a": 0.7, "b": 0.2, "c": 0.1}, {"a": 3.0, "b": 2.0, "c": 1.0}, 5, False)
 ERROR = RequestError("empty_text", "the text is empty")
@@ -111,6 +111,8 @@ class TestRead:
             ({"text": "a", "texts": ["b"]}, "conflicting_keys"),
             ({"text_pair": "a", "texts": ["b"]}, "conflicting_keys"),
             ({"texts": ["a"] * 4}, "too_many_texts"),
+            ({"text": "a" * 300_001}, "text_too_long"),
+            ({"text": "a", "text_pair": "a" * 300_001}, "text_too_long"),
         ],
     )  # fmt: skip
     def test_what_is_wrong_as_a_whole_is_refused(self, body: Any, code: str) -> None:
