@@ -1,4 +1,5 @@
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -68,3 +69,11 @@ def test_the_reason_of_a_failed_registration_is_found(logs: Path) -> None:
     assert tail.registration_failure() == (
         "x.mar: org.pytorch.serve.archive.model.InvalidModelException: Missing manifest file."
     )
+
+
+def test_the_logging_configuration_is_xml() -> None:
+    """Log4j goes on without any log if it is not, and no worker's reason is ever found."""
+    import bertserve
+
+    configuration = Path(bertserve.__file__).parent / "log4j2.xml"
+    assert ElementTree.parse(configuration).getroot().tag == "Configuration"
