@@ -58,6 +58,7 @@ def package(
     ] = None,
     max_texts: Annotated[int, typer.Option(help="Texts in one request.")] = 128,
     max_characters: Annotated[int, typer.Option(help="Characters in one text.")] = 100_000,
+    max_depth: Annotated[int, typer.Option(help="Nesting of a JSON body.")] = 16,
     token_budget: Annotated[
         int | None, typer.Option(help="Tokens in one micro-batch; by device by default.")
     ] = None,
@@ -77,6 +78,7 @@ def package(
         token_budget=token_budget,
         max_texts=max_texts,
         max_characters=max_characters,
+        max_depth=max_depth,
         threads=threads,
     )
     convert_weights = convert_weights or _offer_conversion(model_dir)

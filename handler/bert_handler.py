@@ -14,6 +14,7 @@ try:
     from handler.errors import LoadError
     from handler.pipeline import Pipeline
     from handler.settings import read_settings
+    from handler.wire.encoding import WRITER
     from handler.wire.rows import keep_bodies_raw
 except ImportError as error:
     # TorchServe takes an ImportError for a missing file and hides it behind one of its own
@@ -58,6 +59,8 @@ class BertHandler:
         }
         quieten_torchserve()
         logger.info("serving %(model)s %(version)s on %(device)s", self.description)
+        if WRITER != "orjson":
+            logger.warning("orjson is not installed: answers are written more slowly without it")
 
     def handle(self, rows: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
         """Answer one batch; TorchServe calls this with the parameters of each request."""

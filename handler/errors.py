@@ -6,15 +6,16 @@ LoadError       the archive cannot be served; the worker does not start
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 STATUS_OF = {
     "invalid_utf8": 400,
     "invalid_json": 400,
-    "too_deep": 400,
     "too_many_texts": 413,
     "text_too_long": 413,
     "unsupported_media_type": 415,
+    "too_deep": 422,
     "unknown_key": 422,
     "conflicting_keys": 422,
     "invalid_type": 422,
@@ -49,6 +50,16 @@ class RequestError(Exception):
     def as_json(self) -> dict[str, Any]:
         """The one shape of every error: `{"error": {"code", "message", …fields}}`."""
         return {"error": {"code": self.code, "message": self.message, **self.fields}}
+
+    def at(self, index: int) -> RequestError:
+        """The same error, with the place of its text in the request."""
+        return RequestError(self.code, self.message, **self.fields, index=index)
+
+
+def overall_status(outcomes: Sequence[object]) -> int:
+    """HTTP status of a request: 200 where any of its texts succeeded, else that of the first error."""
+    errors = [outcome for outcome in outcomes if isinstance(outcome, RequestError)]
+    return errors[0].status if errors and len(errors) == len(outcomes) else 200
 
 
 class LoadError(RuntimeError):

@@ -31,6 +31,10 @@ def name_labels(
     labels = [names[index] for index in range(outputs)]
     if not all(isinstance(label, str) for label in labels) or len(set(labels)) < outputs:
         raise LoadError(f"{source} must give every output a name of its own, as a string")
+    try:
+        "".join(labels).encode("utf-8")
+    except UnicodeEncodeError:  # JSON can hold it as \ud800, and no answer can repeat it
+        raise LoadError(f"{source} has a name with half of a surrogate pair") from None
     return labels
 
 

@@ -13,15 +13,27 @@ from .values import Encoding, Prediction
 def activate(logits: torch.Tensor, activation: str) -> torch.Tensor:
     """Probabilities in float32 from logits of any precision, both [texts, labels]."""
     logits = logits.float()
+    if (
+        activation == "none"
+    ):  # a caller of the Hugging Face protocol asked for the logits themselves
+        return logits
     return torch.sigmoid(logits) if activation == "sigmoid" else torch.softmax(logits, dim=1)
 
 
 def predictions(
     logits: torch.Tensor, encodings: Sequence[Encoding], labels: Sequence[str], activation: str
 ) -> list[Prediction | RequestError]:
-    """One Prediction a text, its labels by falling probability, from logits [texts, labels]."""
+    """One Prediction a text, its labels by falling probability, from logits [texts, labels].
+
+    `activation` is the model's own; a text that asks for another one gets that.
+    """
     finite = torch.isfinite(logits).all(dim=1).tolist()
-    ranked, order = activate(logits, activation).sort(dim=1, descending=True, stable=True)
+    probabilities = activate(logits, activation)
+    for index, encoding in enumerate(encodings):
+        if encoding.activation not in (None, activation):
+            row = slice(index, index + 1)
+            probabilities[row] = activate(logits[row], encoding.activation)
+    ranked, order = probabilities.sort(dim=1, descending=True, stable=True)
     rows = zip(
         encodings,
         finite,

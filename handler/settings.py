@@ -32,6 +32,7 @@ class Settings:
     token_budget    tokens in one micro-batch, padding included; None: chosen for the device
     max_texts       texts in one request
     max_characters  characters of one text, or pair; checked before it is tokenized
+    max_depth       lists and objects inside one another in a JSON body
     threads         threads of one CPU worker; None: the cores shared out among the workers
     """
 
@@ -42,6 +43,7 @@ class Settings:
     token_budget: int | None = _setting(None, "a whole number above 0", _is_positive_or_none)
     max_texts: int = _setting(128, "a whole number above 0", _is_positive)
     max_characters: int = _setting(100_000, "a whole number above 0", _is_positive)
+    max_depth: int = _setting(16, "a whole number above 0", _is_positive)
     threads: int | None = _setting(None, "a whole number above 0", _is_positive_or_none)
 
     def __post_init__(self) -> None:

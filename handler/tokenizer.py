@@ -47,7 +47,7 @@ class Tokenizer:
                 error = _too_long(len(encoding.ids), limit)
             elif error is None and len(encoding.ids) > limit:
                 too_long[limit].append(index)
-            results.append(error or self._encoding(encoding, truncated=False))
+            results.append(error or self._encoding(encoding, text, truncated=False))
         for limit, indices in too_long.items():
             for index, cut in zip(
                 indices, self._truncate([texts[i] for i in indices], limit), strict=True
@@ -74,11 +74,14 @@ class Tokenizer:
             encodings = self._backend.encode_batch_fast([_as_input(text) for text in texts])
         finally:
             self._backend.no_truncation()
-        return [self._encoding(encoding, truncated=True) for encoding in encodings]
+        return [
+            self._encoding(encoding, text, truncated=True)
+            for encoding, text in zip(encodings, texts, strict=True)
+        ]
 
-    def _encoding(self, encoding: Any, *, truncated: bool) -> Encoding:
+    def _encoding(self, encoding: Any, text: Text, *, truncated: bool) -> Encoding:
         types = encoding.type_ids if self._gives_token_types else [0] * len(encoding.ids)
-        return Encoding(encoding.ids, types, truncated)
+        return Encoding(encoding.ids, types, truncated, text.activation)
 
 
 def _as_input(text: Text) -> str | tuple[str, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from .errors import RequestError
 
@@ -13,30 +15,14 @@ class Text:
 
     `max_length` counts tokens, special ones included; None stands for the longest that the model
     reads. A text that is longer is cut where `truncate` is true and an error where it is false.
+    `activation` is `softmax`, `sigmoid` or `none`, in place of the model's own.
     """
 
     text: str
     text_pair: str | None = None
     max_length: int | None = None
     truncate: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request: its texts in order, and how it wants to be answered.
-
-    `single` tells `{"text": …}` (answered by one map) from `{"texts": […]}` (answered by a list).
-    """
-
-    texts: tuple[Text | RequestError, ...]
-    single: bool
-    top_k: int | None = None
-    details: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Describe:
-    """TorchServe asks what is loaded, for `GET /models/NAME?customized=true`."""
+    activation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +32,7 @@ class Encoding:
     input_ids: list[int]
     token_type_ids: list[int]
     truncated: bool
+    activation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,3 +43,16 @@ class Prediction:
     logits: dict[str, float]
     tokens: int
     truncated: bool
+
+
+class Request(Protocol):
+    """One request, whichever protocol it came in: its texts in order, and how it is answered."""
+
+    @property
+    def texts(self) -> tuple[Text | RequestError, ...]:
+        """The texts; an error stands in the place of one that is wrong."""
+
+    def answer(
+        self, outcomes: Sequence[Prediction | RequestError], description: Mapping[str, Any]
+    ) -> tuple[int, Any]:
+        """HTTP status and JSON value, from the outcome of each text and what is loaded."""

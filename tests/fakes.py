@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,30 @@ def rest(
 def grpc(body: bytes, name: str = "data") -> tuple[dict[str, Any], dict[str, Any]]:
     """Row and headers as TorchServe makes them of a gRPC `Predictions` or `StreamPredictions`."""
     return {name: bytearray(body)}, {name: {"content-type": ""}}
+
+
+def v1_or_v2(body: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Row and headers as TorchServe makes them of `/v1/models/NAME:predict` and `/v2/…/infer`."""
+    row, headers = rest(body)
+    del headers["url_path"]
+    return row, headers
+
+
+def invocation(body: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Row and headers as TorchServe makes them of `POST /invocations`."""
+    row, headers = v1_or_v2(body)
+    del headers["explain"]
+    return row, headers
+
+
+def open_inference(texts: list[bytes], **tensor: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Row and headers as TorchServe makes them of its own gRPC `ModelInfer`."""
+    data = [base64.b64encode(text).decode() for text in texts]
+    usual = {"name": "text", "datatype": "BYTES", "shape": [len(texts)], "data": data}
+    value = {"id": "", "model_name": "tiny", "inputs": [{**usual, **tensor}]}
+    return {"body": bytearray(json.dumps(value).encode())}, {
+        "body": {"content-type": "application/json"}
+    }
 
 
 def describe() -> tuple[dict[str, Any], dict[str, Any]]:

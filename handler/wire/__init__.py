@@ -1,66 +1,113 @@
 """Every body, whichever protocol, becomes a Request or an error of its own; every Request is answered
 in the protocol it came in.
 
-rows      how TorchServe hands rows over and takes answers back, with its traps
-native    the protocol of this project: text/plain, {"text"}, {"texts"}
+rows             how TorchServe hands rows over and takes answers back, with its traps
+body, checks     what all protocols share: bytes to JSON, limits, the checks of values
+native           the protocol of this project: text/plain, {"text"}, {"texts"}
+huggingface      {"inputs": "…"}, Hugging Face Inference and SageMaker
+kserve           {"instances": […]}, KServe v1
+open_inference   {"inputs": [tensor, …]}, the Open Inference Protocol v2, REST and gRPC
+encoding         answers as JSON bytes
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from ..errors import RequestError
 from ..settings import Settings
-from ..values import Describe, Prediction, Request, Text
-from . import native
+from ..values import Prediction, Request, Text
+from . import huggingface, kserve, native, open_inference
+from .body import decode
 from .rows import Row, read_rows, send
 
 logger = logging.getLogger(__name__)
 
+_TENSOR_KEYS = {"name", "datatype", "shape", "data"}
 
-def read(rows: Sequence[Row], settings: Settings) -> list[Request | Describe | RequestError]:
-    """What each row asks for, or the error that it gets for an answer."""
+
+@dataclass(frozen=True, slots=True)
+class Describe:
+    """TorchServe asks what is loaded, for `GET /models/NAME?customized=true`."""
+
+    texts: tuple[()] = ()
+
+    def answer(self, _: object, description: Mapping[str, Any]) -> tuple[int, Any]:
+        """What is loaded."""
+        return 200, description
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A request that is wrong as a whole."""
+
+    error: RequestError
+    texts: tuple[()] = ()
+
+    def answer(self, _: object, __: object) -> tuple[int, Any]:
+        """Its error."""
+        return self.error.status, self.error.as_json()
+
+
+def read(rows: Iterable[Row], settings: Settings) -> list[Request]:
+    """What each row asks for; a row that is wrong as a whole becomes a request without texts."""
     return [_read_one(row, settings) for row in rows]
 
 
-def _read_one(row: Row, settings: Settings) -> Request | Describe | RequestError:
+def _read_one(row: Row, settings: Settings) -> Request:
     try:
-        return Describe() if row.is_describe else native.read(row.body(), settings)
+        return Describe() if row.is_describe else _read_body(row, settings)
     except RequestError as error:
-        return error
+        found = error
     except Exception as error:  # ours to mend, but the neighbours in the batch must not pay for it
         logger.error("a request could not be read: %s", type(error).__name__)
-        return RequestError("internal_error", "the request could not be read; please report this")
+        found = RequestError("internal_error", "the request could not be read; please report this")
+    return open_inference.RefusedInfer(found) if row.is_open_inference else Refused(found)
 
 
-def texts(requests: Iterable[Request | Describe | RequestError]) -> list[Text | RequestError]:
+def _read_body(row: Row, settings: Settings) -> Request:
+    """The protocol of a body shows in its keys, whichever URL it was sent to."""
+    value = decode(row.body(), settings.max_depth)
+    if row.is_open_inference or _holds_tensors(value):
+        return open_inference.read(value, settings, is_grpc=row.is_open_inference)
+    if isinstance(value, str):
+        return native.read(value, settings)
+    if "inputs" in value:
+        return huggingface.read(value, settings, is_invocation=row.is_invocation)
+    if "instances" in value:
+        return kserve.read(value, settings)
+    return native.read(value, settings)
+
+
+def _holds_tensors(value: str | dict[str, Any]) -> bool:
+    inputs = value.get("inputs") if isinstance(value, dict) else None
+    first = inputs[0] if isinstance(inputs, list) and inputs else None
+    return isinstance(first, dict) and not _TENSOR_KEYS.isdisjoint(first)
+
+
+def texts(requests: Iterable[Request]) -> list[Text | RequestError]:
     """The texts of all requests, one after the other."""
-    return [text for request in requests if isinstance(request, Request) for text in request.texts]
+    return [text for request in requests for text in request.texts]
 
 
 def write(
-    requests: Iterable[Request | Describe | RequestError],
+    requests: Iterable[Request],
     predictions: Iterable[Prediction | RequestError],
-    description: dict[str, Any],
+    description: Mapping[str, Any],
 ) -> list[tuple[int, Any]]:
     """Status and JSON value of each request; `predictions` are those of `texts(requests)`, in order.
 
-    `description` says what is loaded; its `model` and `version` stand in answers that show details.
+    `description` says what is loaded; answers repeat its `model`, `version` and `labels` where asked.
     """
     outcomes = iter(predictions)
-    answers: list[tuple[int, Any]] = []
-    for request in requests:
-        if isinstance(request, RequestError):
-            answers.append((request.status, request.as_json()))
-        elif isinstance(request, Describe):
-            answers.append((200, description))
-        else:
-            own = list(islice(outcomes, len(request.texts)))
-            answers.append(native.write(request, own, description))
-    return answers
+    return [
+        request.answer(list(islice(outcomes, len(request.texts))), description)
+        for request in requests
+    ]
 
 
 __all__ = ["Row", "read", "read_rows", "send", "texts", "write"]

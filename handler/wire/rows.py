@@ -7,7 +7,6 @@ asking for a description, a row without any header came over gRPC.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from http import HTTPStatus
 from typing import Any
 
 from ..errors import RequestError
+from .encoding import to_json
 
 # TorchServe's own names for the one parameter of a request: over HTTP, and over gRPC or a form
 _BODY_PARAMETERS = ("body", "data")
@@ -47,6 +47,16 @@ class Row:
         """TorchServe forwards the headers of HTTP requests, none of gRPC ones."""
         return not any(isinstance(value, str) for value in self.headers.values())
 
+    @property
+    def is_open_inference(self) -> bool:
+        """It came over the gRPC of the Open Inference Protocol, whose JSON TorchServe writes itself."""
+        return self.is_grpc and self._media_type("body") == "application/json"
+
+    @property
+    def is_invocation(self) -> bool:
+        """It came to SageMaker's `/invocations`, for which TorchServe adds no header of its own."""
+        return not self.is_grpc and not {"url_path", "explain"} & self.headers.keys()
+
     def body(self) -> Body:
         """The request's one body; RequestError where the row holds none, or something else."""
         if self.headers.get("explain") == "True":
@@ -61,10 +71,13 @@ class Row:
                 "the request holds no single body; send JSON with Content-Type: application/json, "
                 'or the text itself with Content-Type: text/plain (over gRPC: the bytes as "data")',
             )
+        return Body(bytes(self.parameters[names[0]]), self._media_type(names[0]))
+
+    def _media_type(self, name: str) -> str:
         # the parameter's own entry among the headers, unless a client's header of that name hides it
-        entry = self.headers.get(names[0])
+        entry = self.headers.get(name)
         media_type = entry.get("content-type") or "" if isinstance(entry, dict) else ""
-        return Body(bytes(self.parameters[names[0]]), media_type.lower())
+        return media_type.lower()
 
 
 def keep_bodies_raw() -> None:
@@ -99,8 +112,3 @@ def send(rows: Sequence[Row], answers: Sequence[tuple[int, Any]], context: Any) 
             # without it gRPC StreamPredictions kills the worker; with it a REST row is never answered
             context.set_response_header(index, "ts_stream_next", "false")
     return [to_json(value) for _, value in answers]
-
-
-def to_json(value: Any) -> bytes:
-    """Compact JSON; pure ASCII, so that half a surrogate pair in an error's key cannot break it."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")

@@ -30,7 +30,7 @@ GOOD = [
 BAD = [
     (400, fakes.rest(b"not json")),
     (400, fakes.rest(b'{"text": "\xff"}')),
-    (400, fakes.rest(b"[" * 100_000)),
+    (422, fakes.rest(b"[" * 100_000)),
     (413, fakes.rest(b'{"texts": [' + b'"a",' * 200 + b'"a"]}')),
     (413, fakes.rest(b'{"text": "' + b"very " * 300 + b'good", "truncate": false}')),
     (415, fakes.rest(b"<a/>", "application/xml")),

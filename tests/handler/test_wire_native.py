@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 
 from handler.errors import STATUS_OF, RequestError
 from handler.settings import Settings
-from handler.values import Prediction, Request, Text
+from handler.values import Prediction, Text
 from handler.wire import native
+from handler.wire.body import decode
+from handler.wire.encoding import to_json
+from handler.wire.native import NativeRequest
 from handler.wire.rows import Body
 
 SETTINGS = Settings(max_texts=3, max_characters=300_000)
@@ -18,9 +21,9 @@ PREDICTION = Prediction({"a": 0.7, "b": 0.2, "c": 0.1}, {"a": 3.0, "b": 2.0, "c"
 ERROR = RequestError("empty_text", "the text is empty")
 
 
-def read(value: Any, media_type: str = "application/json") -> Request:
+def read(value: Any, media_type: str = "application/json") -> NativeRequest:
     content = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return native.read(Body(content, media_type), SETTINGS)
+    return native.read(decode(Body(content, media_type), SETTINGS.max_depth), SETTINGS)
 
 
 def refused(value: Any, media_type: str = "application/json") -> RequestError:
@@ -32,20 +35,20 @@ def refused(value: Any, media_type: str = "application/json") -> RequestError:
 class TestRead:
     def test_plain_text_is_the_text_itself(self) -> None:
         text = ' {"text": "no JSON here"}\n'
-        assert read(text.encode(), "text/plain") == Request((Text(text),), single=True)
+        assert read(text.encode(), "text/plain") == NativeRequest((Text(text),), single=True)
 
     def test_an_object_with_one_text(self) -> None:
         request = read(
             {"text": "a", "text_pair": "b", "top_k": 2, "max_length": 9, "truncate": False}
         )
-        assert request == Request((Text("a", "b", 9, False),), single=True, top_k=2)
+        assert request == NativeRequest((Text("a", "b", 9, False),), single=True, top_k=2)
 
     def test_an_object_with_several_texts(self) -> None:
         request = read(
             {"texts": ["a", {"text": "b"}, {"text": "c", "text_pair": "d"}], "details": True}
         )
         texts = (Text("a"), Text("b"), Text("c", "d"))
-        assert request == Request(texts, single=False, details=True)
+        assert request == NativeRequest(texts, single=False, details=True)
 
     def test_null_is_the_same_as_leaving_it_out(self) -> None:
         nothing = dict.fromkeys(
@@ -164,7 +167,7 @@ class TestRead:
     @given(st.binary(max_size=200), st.sampled_from(["", "text/plain", "application/json"]))
     def test_any_bytes_are_a_request_or_an_error(self, content: bytes, media_type: str) -> None:
         try:
-            assert native.read(Body(content, media_type), SETTINGS).texts
+            assert read(content, media_type).texts
         except RequestError as error:
             assert error.code in STATUS_OF
 
@@ -191,8 +194,8 @@ class TestRead:
 class TestWrite:
     def write(self, outcomes: list[Prediction | RequestError], **options: Any) -> tuple[int, Any]:
         texts = tuple(Text("a") for _ in outcomes)
-        request = Request(texts, **{"single": False, **options})
-        return native.write(request, outcomes, DESCRIPTION)
+        request = NativeRequest(texts, **{"single": False, **options})
+        return request.answer(outcomes, DESCRIPTION)
 
     def test_one_text_is_answered_by_a_map(self) -> None:
         assert self.write([PREDICTION], single=True) == (200, {"a": 0.7, "b": 0.2, "c": 0.1})
@@ -248,5 +251,5 @@ def test_a_probability_survives_json_to_the_last_bit() -> None:
     prediction = Prediction(
         {"a": math.nextafter(0.7, 1), "b": 5e-39}, {"a": 1.0, "b": 0.0}, 1, False
     )
-    _, value = native.write(Request((Text("a"),), single=True), [prediction], DESCRIPTION)
-    assert json.loads(json.dumps(value)) == prediction.probabilities
+    _, value = NativeRequest((Text("a"),), single=True).answer([prediction], DESCRIPTION)
+    assert json.loads(to_json(value)) == prediction.probabilities

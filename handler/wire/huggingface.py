@@ -1,0 +1,100 @@
+"""The protocol of Hugging Face Inference and of SageMaker.
+
+    {"inputs": "…" | {"text": "…", "text_pair": "…"} | [those, …], "parameters": {…}}
+
+`parameters` are `top_k`, `function_to_apply`, `truncation` and `max_length`. Answers have the shape that
+transformers' pipeline gives, `pipe(inputs, **parameters)`, with one exception: Hugging Face's own client
+always sends one text with `parameters` and takes the first of a list of lists, as its Inference API
+answers. SageMaker's clients send the same body and expect the pipeline's shape, but to /invocations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from ..errors import RequestError, overall_status
+from ..settings import Settings
+from ..values import Prediction, Text
+from .checks import (
+    boolean,
+    checked_list,
+    choice,
+    each,
+    mapping,
+    positive,
+    refuse_unknown,
+)
+from .native import read_item
+
+_ACTIVATIONS = ("softmax", "sigmoid", "none")
+# Hugging Face's options, wait_for_model and use_cache, have nothing to do here and do no harm
+_KEYS = frozenset({"inputs", "parameters", "options"})
+_PARAMETERS = frozenset({"top_k", "function_to_apply", "truncation", "max_length"})
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineRequest:
+    """`inputs` is what stood there: a `str`, a `dict` for one pair, or a `list`.
+
+    `best_only` answers the most probable label of a text alone, as the pipeline does without `top_k`;
+    `nested` answers a single text by a list of lists.
+    """
+
+    texts: tuple[Text | RequestError, ...]
+    inputs: type
+    top_k: int | None
+    best_only: bool
+    nested: bool
+
+    def answer(
+        self, outcomes: Sequence[Prediction | RequestError], _: Mapping[str, Any]
+    ) -> tuple[int, Any]:
+        """Labels with their scores, by falling score."""
+        status = overall_status(outcomes)
+        if self.inputs is list:
+            return status, [
+                outcome.at(index).as_json()
+                if isinstance(outcome, RequestError)
+                else self._show(outcome)
+                for index, outcome in enumerate(outcomes)
+            ]
+        (outcome,) = outcomes
+        if isinstance(outcome, RequestError):
+            return status, outcome.as_json()
+        shown = self._show(outcome)
+        is_wrapped = self.nested or (self.best_only and self.inputs is str)
+        return status, [shown] if is_wrapped else shown
+
+    def _show(self, outcome: Prediction) -> Any:
+        ranked = islice(outcome.probabilities.items(), self.top_k)
+        scores = [{"label": label, "score": score} for label, score in ranked]
+        return scores[0] if self.best_only else scores
+
+
+def read(value: dict[str, Any], settings: Settings, *, is_invocation: bool) -> PipelineRequest:
+    """The request that a body holds; RequestError where it is wrong as a whole.
+
+    `is_invocation` tells SageMaker's `/invocations` from the other URLs.
+    """
+    refuse_unknown(value, _KEYS)
+    mapping(value, "options")
+    parameters = mapping(value, "parameters")
+    refuse_unknown(parameters, _PARAMETERS, where=" in parameters")
+    limits = {
+        "max_length": positive(parameters, "max_length"),
+        "truncate": boolean(parameters, "truncation", default=True),
+        "activation": choice(parameters, "function_to_apply", _ACTIVATIONS),
+    }
+    inputs = value["inputs"]
+    items = checked_list(inputs, "inputs", settings) if isinstance(inputs, list) else [inputs]
+    nested = isinstance(inputs, str) and value.get("parameters") is not None and not is_invocation
+    return PipelineRequest(
+        texts=each(items, lambda item: read_item(item, settings, limits)),
+        inputs=type(inputs),
+        top_k=positive(parameters, "top_k"),
+        best_only="top_k" not in parameters and not nested,
+        nested=nested,
+    )
