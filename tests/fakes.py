@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from ts.context import Context, RequestProcessor
 
 
@@ -74,3 +75,27 @@ def receive(
     """Give the context the headers of a batch, and return its rows."""
     context.request_processor = [RequestProcessor(headers) for _, headers in rows]
     return [row for row, _ in rows]
+
+
+def answer(
+    loaded: tuple[Any, Any], rows: list[tuple[dict[str, Any], dict[str, Any]]]
+) -> list[tuple[int, Any]]:
+    """Status and JSON value of each row of one batch, from a handler and its context."""
+    bert_handler, context = loaded
+    sent = bert_handler.handle(receive(context, rows), context)
+    assert len(sent) == len(rows)
+    assert all(isinstance(body, bytes) for body in sent)
+    types = {context.get_response_content_type(index) for index in range(len(rows))}
+    assert types == {"application/json"}
+    return [
+        (context.get_response_status(index)[0], json.loads(body)) for index, body in enumerate(sent)
+    ]
+
+
+def near(value: Any) -> Any:
+    """A value to compare answers with, whose numbers may differ in their last digits."""
+    if isinstance(value, dict):
+        return {key: near(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [near(item) for item in value]
+    return pytest.approx(value, abs=1e-5) if isinstance(value, float) else value

@@ -1,4 +1,3 @@
-import json
 import logging
 import shutil
 import subprocess
@@ -11,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fakes
-import handler
 import tiny
 from bertserve.archive import lay_out
 from handler import checksums
@@ -45,38 +43,8 @@ BAD = [
 ]
 
 
-@pytest.fixture(scope="module")
-def archive(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An archive of the tiny model as a worker finds it, unpacked."""
-    root = tmp_path_factory.mktemp("unpacked") / "archive"
-    lay_out(model_dir, root, "tiny", "1.0", "handler: {precision: float32}")
-    # the tests import `handler` from the checkout, so that is the package of this archive
-    shutil.rmtree(root / "handler")
-    (root / "handler").symlink_to(Path(handler.__file__).parent)
-    return root
-
-
-@pytest.fixture(scope="module")
-def loaded(archive: Path) -> tuple[BertHandler, Any]:
-    context = fakes.make_context(archive)
-    bert_handler = BertHandler()
-    level = logging.getLogger().level
-    bert_handler.initialize(context)
-    logging.getLogger().setLevel(level)
-    return bert_handler, context
-
-
-def answer(loaded: tuple[BertHandler, Any], rows: list[Any]) -> list[tuple[int, Any]]:
-    bert_handler, context = loaded
-    sent = bert_handler.handle(fakes.receive(context, rows), context)
-    assert len(sent) == len(rows)
-    return [
-        (context.get_response_status(index)[0], json.loads(body)) for index, body in enumerate(sent)
-    ]
-
-
 def test_good_rows_of_every_kind_are_answered_in_one_batch(loaded: Any) -> None:
-    answers = answer(loaded, GOOD)
+    answers = fakes.answer(loaded, GOOD)
     assert [status for status, _ in answers] == [200] * len(GOOD)
     (_, one), (_, plain), (_, several), (_, details), (_, grpc_json), (_, grpc_text), (_, long) = (
         answers
@@ -91,7 +59,7 @@ def test_good_rows_of_every_kind_are_answered_in_one_batch(loaded: Any) -> None:
 
 @pytest.mark.parametrize(("status", "row"), BAD)
 def test_a_bad_row_gets_its_own_error(loaded: Any, status: int, row: Any) -> None:
-    ((actual, value),) = answer(loaded, [row])
+    ((actual, value),) = fakes.answer(loaded, [row])
     assert actual == status
     errors = value if isinstance(value, list) else [value]
     for error in errors:
@@ -100,25 +68,16 @@ def test_a_bad_row_gets_its_own_error(loaded: Any, status: int, row: Any) -> Non
         assert error["error"]["message"]
 
 
-def near(value: Any) -> Any:
-    """A value to compare answers with, whose numbers may differ in their last digits."""
-    if isinstance(value, dict):
-        return {key: near(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [near(item) for item in value]
-    return pytest.approx(value, abs=1e-5) if isinstance(value, float) else value
-
-
 @settings(max_examples=40, deadline=None)
 @given(rows=st.lists(st.sampled_from([*GOOD, *(row for _, row in BAD)]), min_size=1, max_size=12))
 def test_no_row_changes_the_answer_of_another(loaded: Any, rows: list[Any]) -> None:
-    together = answer(loaded, rows)
-    alone = [answer(loaded, [row])[0] for row in rows]
-    assert together == [(status, near(value)) for status, value in alone]
+    together = fakes.answer(loaded, rows)
+    alone = [fakes.answer(loaded, [row])[0] for row in rows]
+    assert together == [(status, fakes.near(value)) for status, value in alone]
 
 
 def test_describe_is_answered_with_what_is_loaded(loaded: Any, archive: Path) -> None:
-    ((status, described),) = answer(loaded, [fakes.describe()])
+    ((status, described),) = fakes.answer(loaded, [fakes.describe()])
     assert status == 200
     assert described["labels"] == list(tiny.LABELS)
     assert described["calibration"] == {"method": "none"}
@@ -129,15 +88,19 @@ def test_describe_is_answered_with_what_is_loaded(loaded: Any, archive: Path) ->
 
 def test_a_forged_describe_harms_nobody_else(loaded: Any) -> None:
     forged: Any = ({}, {"describe": "True", "Host": "x"})  # an empty form with such a header
-    assert answer(loaded, [GOOD[0], forged])[0] == answer(loaded, [GOOD[0]])[0]
+    assert fakes.answer(loaded, [GOOD[0], forged])[0] == fakes.answer(loaded, [GOOD[0]])[0]
     disguised = fakes.rest(b'{"text": "good film"}', describe="True")
-    assert answer(loaded, [disguised]) == answer(loaded, [GOOD[0]])
+    assert fakes.answer(loaded, [disguised]) == fakes.answer(loaded, [GOOD[0]])
 
 
 def test_no_text_of_a_caller_is_logged(loaded: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
-        answer(loaded, [fakes.rest(b'{"text": "s3cret"}'), fakes.rest(b"s3cret", "image/s3cret")])
-        answer(loaded, [fakes.rest(b'{"s3cret": 1}'), ({"body": object(), "s3cret": b""}, {})])
+        fakes.answer(
+            loaded, [fakes.rest(b'{"text": "s3cret"}'), fakes.rest(b"s3cret", "image/s3cret")]
+        )
+        fakes.answer(
+            loaded, [fakes.rest(b'{"s3cret": 1}'), ({"body": object(), "s3cret": b""}, {})]
+        )
     assert "s3cret" not in caplog.text
 
 
@@ -145,8 +108,8 @@ def test_a_row_that_cannot_be_read_by_our_fault_is_its_own_error(
     loaded: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken = ({"body": object()}, {"Host": "x"})
-    (good, (status, value)) = answer(loaded, [GOOD[0], broken])
-    assert good == answer(loaded, [GOOD[0]])[0]
+    (good, (status, value)) = fakes.answer(loaded, [GOOD[0], broken])
+    assert good == fakes.answer(loaded, [GOOD[0]])[0]
     assert (status, value["error"]["code"]) == (500, "internal_error")
     assert "a request could not be read: TypeError" in caplog.text
 
