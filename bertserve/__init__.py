@@ -3,13 +3,26 @@
 archive      from a Hugging Face folder to a `.mar` archive, and what is in one
 config       where a server listens, from its config.properties
 server       start, find, watch and stop a TorchServe
-management   what TorchServe says of its models
 keys         the tokens that TorchServe wants to see
-client       classify texts over HTTP
+client       classify texts over HTTP and gRPC: Client, GrpcClient and their asynchronous twins
+results      what clients send and get
+errors       what goes wrong, as one tree
+files        texts from files, results to files
 cli          the commands
 """
 
-from .client import Client, Prediction
-from .errors import BertserveError, TextError
+from .client import AsyncClient, AsyncGrpcClient, Client, GrpcClient
+from .errors import BertserveError, ClientError, TextError
+from .results import Pair, Prediction
 
-__all__ = ["BertserveError", "Client", "Prediction", "TextError"]
+__all__ = [
+    "AsyncClient",
+    "AsyncGrpcClient",
+    "BertserveError",
+    "Client",
+    "ClientError",
+    "GrpcClient",
+    "Pair",
+    "Prediction",
+    "TextError",
+]

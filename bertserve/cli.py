@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from enum import Enum
+from itertools import chain, islice, tee, zip_longest
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,11 +21,12 @@ from rich.table import Table
 
 from . import archive as archives
 from . import server as servers
-from .client import Client, Prediction
 from .config import read_config, usual_config
 from .errors import BertserveError, ConfigError, NotRunning, TextError
+from .files import read_texts, write_csv, write_json, write_jsonl
 from .handler.errors import LoadError
 from .handler.settings import Settings
+from .results import Input, Model, Pair, Prediction
 
 app = typer.Typer(
     help="A fine-tuned BERT-family classifier behind TorchServe.",
@@ -39,6 +44,19 @@ ConfigFile = Annotated[
 ]
 
 _BAR = 20
+_SCREENFUL = 64
+
+
+class Output(str, Enum):
+    """How results are written."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+WRITERS = {Output.json: write_json, Output.jsonl: write_jsonl, Output.csv: write_csv}
 
 
 @app.command()
@@ -150,8 +168,8 @@ def serve(
     with _steps() as steps:
         task = steps.add_task("starting TorchServe")
 
-        def show(models: Iterable[dict[str, Any]]) -> None:
-            ready = [f"{m['name']} {m['version']} {m['ready']}/{m['wanted']}" for m in models]
+        def show(models: Sequence[Model]) -> None:
+            ready = [f"{m.name} {m.version} {m.ready}/{m.wanted}" for m in models]
             steps.update(task, description=f"workers ready: {', '.join(ready)}")
 
         signal.signal(
@@ -199,8 +217,18 @@ def predict(
     texts: Annotated[
         list[str] | None, typer.Argument(help="Texts; - reads them from standard input.")
     ] = None,
+    pair: Annotated[
+        list[str] | None, typer.Option(help="Second text of a pair; one for each text.")
+    ] = None,
     file: Annotated[
-        Path | None, typer.Option(help="Texts from a file, one a line.", show_default=False)
+        Path | None,
+        typer.Option(help="Texts from a .csv, a .jsonl, or a text a line.", show_default=False),
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option(help="Column of the texts; text if not given.", show_default=False)
+    ] = None,
+    pair_column: Annotated[
+        str | None, typer.Option(help="Column of the second texts of pairs.", show_default=False)
     ] = None,
     version: Annotated[
         str | None, typer.Option(help="Version; the default one if not given.", show_default=False)
@@ -208,24 +236,42 @@ def predict(
     top_k: Annotated[
         int | None, typer.Option(help="Most probable labels only.", show_default=False)
     ] = None,
+    details: Annotated[bool, typer.Option(help="Tokens, logits and version too.")] = False,
+    grpc: Annotated[bool, typer.Option("--grpc", help="Over gRPC instead of HTTP.")] = False,
+    output: Annotated[
+        Output | None,
+        typer.Option(help="A table on a terminal, JSON in a pipe.", show_default=False),
+    ] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Classify texts: a table on a terminal, JSON in a pipe."""
+    """Classify texts, a file of any length too."""
     server = servers.find(config)
-    inputs = _texts(texts or [], file)
-    with Client(
-        name,
-        url=server.addresses.inference,
-        version=version,
-        key=lambda: server.key("inference"),
-    ) as client:
-        results = list(client.classify_each(inputs, top_k=top_k))
-    if as_json or not out.is_terminal:
-        _print_json([_result(text, result) for text, result in zip(inputs, results, strict=True)])
-    else:
-        _print_predictions(inputs, results, top_k or 3)
-    if any(isinstance(result, TextError) for result in results):
+    usual = Output.table if out.is_terminal else Output.json
+    shape = Output.json if as_json else output or usual
+    failed = 0
+    with (
+        (
+            server.grpc_client(name, version=version)
+            if grpc
+            else server.client(name, version=version)
+        ) as client,
+        _texts(texts or [], pair or [], file, column, pair_column) as inputs,
+    ):
+        sent, shown = tee(inputs)
+        results = client.classify_each(sent, top_k=top_k, details=details)
+
+        def counted() -> Iterator[tuple[Input, Prediction | TextError]]:
+            nonlocal failed
+            for text, result in zip(shown, results, strict=True):
+                failed += isinstance(result, TextError)
+                yield text, result
+
+        if shape is Output.table:
+            _print_predictions(counted(), top_k or 3)
+        else:
+            WRITERS[shape](counted(), sys.stdout)
+    if failed:
         raise typer.Exit(1)
 
 
@@ -233,6 +279,9 @@ def main() -> None:
     """Run a command; what the caller can mend is one sentence, not a traceback."""
     try:
         app(standalone_mode=True)
+    except BrokenPipeError:  # who reads the results has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (BertserveError, LoadError, OSError) as error:  # a full disk or a locked folder too
         err.print(f"[red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(1)
@@ -247,58 +296,84 @@ def _offer_conversion(model_dir: Path) -> bool:
     return typer.confirm("The weights are only there as a pickle. Make safetensors of them?")
 
 
-def _texts(texts: list[str], file: Path | None) -> list[str]:
+@contextmanager
+def _texts(
+    texts: list[str],
+    pairs: list[str],
+    file: Path | None,
+    column: str | None,
+    pair_column: str | None,
+) -> Iterator[Iterator[Input]]:
     """The texts of the arguments, of standard input where one of them is -, and of a file."""
-    found: list[str] = []
-    for text in texts:
-        found.extend(_lines(sys.stdin) if text == "-" else [text])
-    if file is not None:
-        try:
-            with file.open(encoding="utf-8") as lines:
-                found.extend(_lines(lines))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{file} cannot be read as UTF-8 text: {error}") from error
-    if any(not text.isprintable() and _has_surrogates(text) for text in found):
-        raise ConfigError("the texts are not UTF-8; convert them first")
-    if not found:
+    if pairs and len(pairs) != len(texts):
         raise ConfigError(
-            'there is no text; give one as an argument: bertserve predict NAME "text"'
+            f"there are {len(texts)} texts and {len(pairs)} --pair; give one for each"
         )
-    return found
+    with ExitStack() as stack:
+        sources: list[Iterable[Input]] = [
+            _from_argument(text) if not pairs else [Pair(text, second)]
+            for text, second in zip_longest(texts, pairs, fillvalue="")
+        ]
+        if file is not None:
+            lines = stack.enter_context(_opened(file))
+            sources.append(read_texts(lines, file.name.lower(), column, pair_column))
+        elif column or pair_column:
+            raise ConfigError("--column needs --file; give both")
+        found = chain.from_iterable(sources)
+        first = next(found, None)
+        if first is None:
+            raise ConfigError(
+                'there is no text; give one as an argument: bertserve predict NAME "text"'
+            )
+        yield _whole(chain([first], found))
 
 
-def _has_surrogates(text: str) -> bool:
-    """Whether Python stood in for bytes that are not UTF-8."""
-    return any("\ud800" <= character <= "\udfff" for character in text)
+def _from_argument(text: str) -> Iterable[Input]:
+    return read_texts(sys.stdin, "standard input") if text == "-" else [text]
 
 
-def _lines(source: Iterable[str]) -> Iterator[str]:
-    return (line.rstrip("\n") for line in source if line.strip())
+@contextmanager
+def _opened(file: Path) -> Iterator[Iterable[str]]:
+    """The lines of a file; a bar shows how much was read where results do not go to the terminal."""
+    columns = (*Progress.get_default_columns(), TimeElapsedColumn())
+    shown = err.is_terminal and not out.is_terminal  # else it would write over the results
+    with Progress(*columns, console=err, transient=True, disable=not shown) as bar:
+        try:
+            lines = bar.open(file, "r", encoding="utf-8", newline="", description="classifying")
+        except OSError as error:
+            raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
+        with lines:
+            yield lines
 
 
-def _result(text: str, result: Prediction | TextError) -> dict[str, Any]:
-    if isinstance(result, TextError):
-        return {"text": text, "error": {"code": result.code, "message": result.message}}
-    return {
-        "text": text,
-        "label": result.label,
-        "probability": result.probability,
-        "probabilities": dict(result.probabilities),
-    }
+def _whole(texts: Iterable[Input]) -> Iterator[Input]:
+    """Stop at texts in which Python stood in for bytes that are not UTF-8."""
+    for text in texts:
+        both = text if isinstance(text, str) else text.text + text.text_pair
+        if any("\ud800" <= character <= "\udfff" for character in both):
+            raise ConfigError("the texts are not UTF-8; convert them first")
+        yield text
 
 
-def _print_predictions(texts: list[str], results: list[Prediction | TextError], rows: int) -> None:
-    table = Table("text", "label", "", "probability", box=None, pad_edge=False)
-    for text, result in zip(texts, results, strict=True):
-        shown = escape(text if len(text) <= 60 else text[:59] + "…")
-        if isinstance(result, TextError):
-            table.add_row(shown, f"[red]{escape(result.message)}[/]", "", "")
-            continue
-        for label, probability in list(result.probabilities.items())[:rows]:
-            bar = "█" * max(1, round(probability * _BAR))
-            table.add_row(shown, escape(label), f"[cyan]{bar}[/]", f"{probability:.4f}")
-            shown = ""
-    out.print(table)
+def _print_predictions(results: Iterable[tuple[Input, Prediction | TextError]], rows: int) -> None:
+    """A table a screenful, so that the first results show while others are computed."""
+    while screenful := list(islice(results, _SCREENFUL)):
+        table = Table("text", "label", "", "probability", box=None, pad_edge=False)
+        for text, result in screenful:
+            whole = text if isinstance(text, str) else f"{text.text} ¦ {text.text_pair}"
+            shown = escape(whole if len(whole) <= 60 else whole[:59] + "…")
+            if isinstance(result, TextError):
+                table.add_row(shown, f"[red]{escape(result.message)}[/]", "", "")
+                continue
+            for label, probability in list(result.probabilities.items())[:rows]:
+                bar = "█" * max(1, round(probability * _BAR))
+                table.add_row(shown, escape(label), f"[cyan]{bar}[/]", f"{probability:.4f}")
+                shown = ""
+            if result.tokens is not None:
+                cut = ", cut" if result.truncated else ""
+                note = f"{result.model} {result.version}, {result.tokens} tokens{cut}"
+                table.add_row("", f"[dim]{escape(note)}[/]", "", "")
+        out.print(table)
 
 
 def _print_status(found: dict[str, Any], as_json: bool) -> None:

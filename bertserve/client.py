@@ -1,144 +1,384 @@
-"""Classify texts over HTTP.
+"""Classify texts over HTTP or gRPC, blocking or asynchronously; all four clients do the same.
 
-with Client("support", url="http://127.0.0.1:8080", key=key) as client:
+with Client("support", key_file="key_file.json") as client:
     client.classify("Where is my parcel?").label
     client.classify(["Where is my parcel?", "I forgot my password"])
+    for prediction in client.classify_each(open("questions.txt")): ...
+
+async with AsyncGrpcClient("support", key_file="key_file.json") as client:
+    (await client.classify("Where is my parcel?")).label
+
+They raise the errors of `bertserve.errors`: TextError for a text that the model refuses (among several
+texts it stands in the place of that text), other ClientErrors where there is no answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
-from types import TracebackType
-from typing import Any, overload
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sized
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, overload
 
+import grpc
 import httpx
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+from typing_extensions import Self, Unpack
 
-from .errors import ClientError, TextError
-from .keys import bearer
+from .conversation import ASYNCHRONOUS, BLOCKING, Conversation, Mode, Transport, finish
+from .errors import TextError
+from .keys import Kind, fresh_key, read_key
+from .over_grpc import CHANNEL_OPTIONS, GrpcTransport
+from .over_http import HttpTransport
+from .results import Description, Input, Model, Options, Prediction
 
 TEXTS_PER_REQUEST = 32
+CHARACTERS_PER_REQUEST = 100_000
+IN_FLIGHT = 4
+
+Key = str | Callable[[Kind], str | None] | None
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """One text's answer: label → probability, the most probable first."""
+class _Model:
+    """One served model, and the conversation about it."""
 
-    probabilities: Mapping[str, float]
+    _mode: ClassVar[Mode]
 
-    @property
-    def label(self) -> str:
-        """The most probable label."""
-        return next(iter(self.probabilities))
+    def __init__(
+        self,
+        transport: Transport,
+        model: str,
+        version: str | None,
+        read_key: Callable[[Kind], str | None],
+        timeout: float,
+        deadline: float,
+        in_flight: int,
+    ) -> None:
+        self.model = model
+        self.version = version
+        self._transport = transport
+        self._conversation = Conversation(transport, self._mode, read_key, timeout, deadline)
+        self._in_flight = in_flight
 
-    @property
-    def probability(self) -> float:
-        """The probability of the most probable label."""
-        return next(iter(self.probabilities.values()))
+
+class _Blocking(_Model):
+    _mode = BLOCKING
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        finish(self._transport.close())
+
+    @overload  # a str is an iterable of str too, and means one text here
+    def classify(  # type: ignore[overload-overlap]
+        self, texts: Input, *, progress: bool = False, **options: Unpack[Options]
+    ) -> Prediction: ...
+
+    @overload
+    def classify(
+        self, texts: Iterable[Input], *, progress: bool = False, **options: Unpack[Options]
+    ) -> list[Prediction | TextError]: ...
+
+    def classify(
+        self, texts: Input | Iterable[Input], *, progress: bool = False, **options: Unpack[Options]
+    ) -> Prediction | list[Prediction | TextError]:
+        """Classify one text, or any number of them, in order.
+
+        A text alone that the model refuses raises its TextError; among several the error stands in the
+        place of that text. `progress` shows a bar on standard error.
+        """
+        if isinstance(texts, Input):
+            return finish(self._conversation.classify(self.model, self.version, texts, options))
+        return list(self.classify_each(texts, progress=progress, **options))
+
+    def classify_each(
+        self, texts: Iterable[Input], *, progress: bool = False, **options: Unpack[Options]
+    ) -> Iterator[Prediction | TextError]:
+        """Classify texts as they come and are asked for, in order, a few requests ahead."""
+        batches = _Batches()
+        window: deque[Any] = deque()
+        with _bar(texts, progress) as advance, ThreadPoolExecutor(self._in_flight) as pool:
+            try:
+                for text in texts:
+                    for batch in batches.add(text):
+                        window.append(pool.submit(self._classify_batch, batch, options))
+                    while len(window) >= self._in_flight:
+                        yield from advance(window.popleft().result())
+                if batches.rest:
+                    window.append(pool.submit(self._classify_batch, batches.rest, options))
+                while window:
+                    yield from advance(window.popleft().result())
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _classify_batch(self, batch: list[Input], options: Options) -> list[Prediction | TextError]:
+        return finish(self._conversation.classify_batch(self.model, self.version, batch, options))
+
+    def describe(self) -> Description:
+        """What the model's handler says of itself: labels, precision, checksums and more."""
+        return finish(self._conversation.describe(self.model, self.version))
+
+    def ready(self) -> bool:
+        """Whether all workers of the model are READY."""
+        return finish(self._conversation.ready(self.model, self.version))
+
+    def models(self) -> list[Model]:
+        """Every version of every model that the server has."""
+        return finish(self._conversation.models())
 
 
-class Client:
-    """Talks to one served model; `version` None asks for the default one.
+class _Asynchronous(_Model):
+    _mode = ASYNCHRONOUS
 
-    `key` is the inference key, or a function that gives a valid one, or None where the server asks for
-    none. `timeout` is in seconds, for each request.
-    """
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._transport.close()
+
+    @overload  # a str is an iterable of str too, and means one text here
+    async def classify(  # type: ignore[overload-overlap]
+        self, texts: Input, *, progress: bool = False, **options: Unpack[Options]
+    ) -> Prediction: ...
+
+    @overload
+    async def classify(
+        self,
+        texts: Iterable[Input] | AsyncIterable[Input],
+        *,
+        progress: bool = False,
+        **options: Unpack[Options],
+    ) -> list[Prediction | TextError]: ...
+
+    async def classify(
+        self,
+        texts: Input | Iterable[Input] | AsyncIterable[Input],
+        *,
+        progress: bool = False,
+        **options: Unpack[Options],
+    ) -> Prediction | list[Prediction | TextError]:
+        """Classify one text, or any number of them, in order.
+
+        A text alone that the model refuses raises its TextError; among several the error stands in the
+        place of that text. `progress` shows a bar on standard error.
+        """
+        if isinstance(texts, Input):
+            return await self._conversation.classify(self.model, self.version, texts, options)
+        results = self.classify_each(texts, progress=progress, **options)
+        return [result async for result in results]
+
+    async def classify_each(
+        self,
+        texts: Iterable[Input] | AsyncIterable[Input],
+        *,
+        progress: bool = False,
+        **options: Unpack[Options],
+    ) -> AsyncIterator[Prediction | TextError]:
+        """Classify texts as they come and are asked for, in order, a few requests ahead."""
+        batches = _Batches()
+        window: deque[asyncio.Task[list[Prediction | TextError]]] = deque()
+        with _bar(texts, progress) as advance:
+            try:
+                async for text in _each(texts):
+                    for batch in batches.add(text):
+                        window.append(asyncio.create_task(self._classify_batch(batch, options)))
+                    while len(window) >= self._in_flight:
+                        for result in advance(await window.popleft()):
+                            yield result
+                if batches.rest:
+                    task = asyncio.create_task(self._classify_batch(batches.rest, options))
+                    window.append(task)
+                while window:
+                    for result in advance(await window.popleft()):
+                        yield result
+            finally:
+                for task in window:
+                    task.cancel()
+
+    async def _classify_batch(
+        self, batch: list[Input], options: Options
+    ) -> list[Prediction | TextError]:
+        return await self._conversation.classify_batch(self.model, self.version, batch, options)
+
+    async def describe(self) -> Description:
+        """What the model's handler says of itself: labels, precision, checksums and more."""
+        return await self._conversation.describe(self.model, self.version)
+
+    async def ready(self) -> bool:
+        """Whether all workers of the model are READY."""
+        return await self._conversation.ready(self.model, self.version)
+
+    async def models(self) -> list[Model]:
+        """Every version of every model that the server has."""
+        return await self._conversation.models()
+
+
+class _OverHttp(_Model):
+    _library: ClassVar[type[httpx.Client] | type[httpx.AsyncClient]]
 
     def __init__(
         self,
         model: str,
         *,
-        url: str = "http://127.0.0.1:8080",
         version: str | None = None,
-        key: str | Callable[[], str | None] | None = None,
+        url: str = "http://127.0.0.1:8080",
+        management_url: str = "http://127.0.0.1:8081",
+        key: Key = None,
+        key_file: str | Path | None = None,
         timeout: float = 60.0,
+        deadline: float = 180.0,
+        in_flight: int = IN_FLIGHT,
     ) -> None:
-        self._path = f"/predictions/{model}/{version}" if version else f"/predictions/{model}"
-        self._key = key if callable(key) else lambda: key
-        self._http = httpx.Client(base_url=url, timeout=timeout)
+        def from_file(path: Path) -> Callable[[Kind], str]:
+            return lambda kind: fresh_key(path, kind, management_url)
 
-    def __enter__(self) -> Client:
-        return self
+        super().__init__(
+            HttpTransport(self._library(), url, management_url),
+            model,
+            version,
+            _key_reader(key, key_file, from_file),
+            timeout,
+            deadline,
+            in_flight,
+        )
 
-    def __exit__(
+
+class _OverGrpc(_Model):
+    _library: ClassVar[Any]
+
+    def __init__(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        model: str,
+        *,
+        version: str | None = None,
+        target: str = "127.0.0.1:7070",
+        management_target: str = "127.0.0.1:7071",
+        credentials: grpc.ChannelCredentials | None = None,
+        key: Key = None,
+        key_file: str | Path | None = None,
+        timeout: float = 60.0,
+        deadline: float = 180.0,
+        in_flight: int = IN_FLIGHT,
     ) -> None:
-        self.close()
+        def from_file(path: Path) -> Callable[[Kind], str]:
+            return lambda kind: read_key(path, kind)
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
+        def channel(address: str) -> Any:
+            if credentials is None:
+                return self._library.insecure_channel(address, options=CHANNEL_OPTIONS)
+            return self._library.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
 
-    @overload  # a str is a sequence of str too, and means one text here
-    def classify(  # type: ignore[overload-overlap]
-        self, texts: str, *, top_k: int | None = None
-    ) -> Prediction: ...
-
-    @overload
-    def classify(
-        self, texts: Sequence[str], *, top_k: int | None = None
-    ) -> list[Prediction | TextError]: ...
-
-    def classify(
-        self, texts: str | Sequence[str], *, top_k: int | None = None
-    ) -> Prediction | list[Prediction | TextError]:
-        """Classify one text, or several, in order.
-
-        `top_k` keeps the most probable labels only. One text that the model refuses raises its
-        TextError; among several it stands in the place of that text.
-        """
-        if isinstance(texts, str):
-            return _prediction(self._post({"text": texts}, top_k))
-        return list(self.classify_each(texts, top_k=top_k))
-
-    def classify_each(
-        self, texts: Iterable[str], *, top_k: int | None = None
-    ) -> Iterator[Prediction | TextError]:
-        """Classify any number of texts, in order, a request of 32 texts at a time."""
-        remaining = iter(texts)
-        while batch := list(islice(remaining, TEXTS_PER_REQUEST)):
-            for answer in self._post({"texts": batch}, top_k):
-                yield _error(answer) if _is_error(answer) else _prediction(answer)
-
-    def _post(self, body: dict[str, Any], top_k: int | None) -> Any:
-        if top_k is not None:
-            body["top_k"] = top_k
-        try:
-            response = self._http.post(self._path, json=body, headers=bearer(self._key()))
-        except httpx.HTTPError as error:
-            raise ClientError(
-                f"no answer from {self._http.base_url} ({type(error).__name__}); is the server "
-                "running? `bertserve status`"
-            ) from error
-        return _answer(response)
+        targets = {"inference": target, "management": management_target}
+        super().__init__(
+            GrpcTransport({kind: channel(targets[kind]) for kind in targets}, targets),
+            model,
+            version,
+            _key_reader(key, key_file, from_file),
+            timeout,
+            deadline,
+            in_flight,
+        )
 
 
-def _answer(response: httpx.Response) -> Any:
-    """The JSON of an answer; TextError for the model's own errors, ClientError for TorchServe's."""
-    try:
-        value = response.json()
-    except ValueError:
-        value = None
-    if isinstance(value, list) or (response.status_code == 200 and isinstance(value, dict)):
-        return value
-    if _is_error(value):
-        raise _error(value)
-    reason = value.get("message") if isinstance(value, dict) else None
-    raise ClientError(f"the server answered {response.status_code}: {reason or 'no reason given'}")
+class Client(_OverHttp, _Blocking):
+    """Talks to one served model over HTTP; `version` None asks for the default one.
+
+    url, management_url   where the server listens; the second is for describe(), ready() and models()
+    key                   the inference key, or a function that gives a valid key of a kind
+    key_file              TorchServe's key_file.json, in place of `key`; it is read again, and a key that
+                          has expired is renewed, when the server refuses one
+    timeout, deadline     seconds for one try, and for all tries of a request together
+    in_flight             requests of up to 32 texts that are under way at once
+    """
+
+    _library = httpx.Client
 
 
-def _is_error(value: Any) -> bool:
-    """A label may be called "error" too, but its value is a number."""
-    return isinstance(value, dict) and isinstance(value.get("error"), dict)
+class AsyncClient(_OverHttp, _Asynchronous):
+    """The asynchronous twin of `Client`."""
+
+    _library = httpx.AsyncClient
 
 
-def _prediction(answer: dict[str, float]) -> Prediction:
-    return Prediction(answer)
+class GrpcClient(_OverGrpc, _Blocking):
+    """Talks to one served model over gRPC; `version` None asks for the default one.
+
+    target, management_target   host:port; the second is for describe(), ready() and models()
+    credentials                 TLS, by grpc.ssl_channel_credentials(); none by default
+    key_file                    is read again when the server refuses a key; a key that has expired can
+                                only be renewed over HTTP, `bertserve status` does
+
+    The others are those of `Client`.
+    """
+
+    _library: ClassVar[Any] = grpc
 
 
-def _error(answer: dict[str, Any]) -> TextError:
-    return TextError(**answer["error"])
+class AsyncGrpcClient(_OverGrpc, _Asynchronous):
+    """The asynchronous twin of `GrpcClient`."""
+
+    _library: ClassVar[Any] = grpc.aio
+
+
+def _key_reader(
+    key: Key, key_file: str | Path | None, from_file: Callable[[Path], Callable[[Kind], str]]
+) -> Callable[[Kind], str | None]:
+    if key_file is not None:
+        return from_file(Path(key_file))
+    return key if callable(key) else lambda _: key
+
+
+class _Batches:
+    """Collects texts into batches that are not too large for a request."""
+
+    def __init__(self) -> None:
+        self.rest: list[Input] = []
+        self._characters = 0
+
+    def add(self, text: Input) -> Iterator[list[Input]]:
+        """The batch that is complete before this text, if one is."""
+        size = len(text) if isinstance(text, str) else len(text.text) + len(text.text_pair)
+        is_full = len(self.rest) == TEXTS_PER_REQUEST
+        if is_full or (self.rest and self._characters + size > CHARACTERS_PER_REQUEST):
+            yield self.rest
+            self.rest, self._characters = [], 0
+        self.rest.append(text)
+        self._characters += size
+
+
+async def _each(texts: Iterable[Input] | AsyncIterable[Input]) -> AsyncIterator[Input]:
+    if isinstance(texts, AsyncIterable):
+        async for text in texts:
+            yield text
+    else:
+        for text in texts:
+            yield text
+
+
+Results = list[Prediction | TextError]
+
+
+@contextmanager
+def _bar(texts: object, shown: bool) -> Iterator[Callable[[Results], Results]]:
+    """A function that passes results on and moves a bar."""
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
+        task = bar.add_task("classifying", total=len(texts) if isinstance(texts, Sized) else None)
+
+        def advance(results: Results) -> Results:
+            bar.advance(task, len(results))
+            return results
+
+        yield advance

@@ -1,12 +1,17 @@
 """The errors of the operator's side; each message is one sentence with what to do next.
 
 BertserveError
-├── ConfigError        config.properties, or an option, is wrong
-├── PackageError       a model folder, or an archive, is not fit to be served
-├── ServerError        TorchServe does not start, or does not do what it was asked
-│   └── NotRunning     there is no server to talk to
-└── ClientError        a model does not answer
-    └── TextError      a model refused one text; `code` is one of the wire's error codes
+├── ConfigError         config.properties, or an option, is wrong
+├── PackageError        a model folder, or an archive, is not fit to be served
+├── ServerError         TorchServe does not start, or does not do what it was asked
+│   └── NotRunning      there is no server to talk to
+└── ClientError         a model does not answer
+    ├── Unavailable     no server, no worker, or one that died: tried again until the deadline
+    ├── TimedOut        no answer in time
+    ├── KeyRefused      the key is missing, wrong, or has expired
+    ├── ModelNotFound   the server has no such model, or no such version of it
+    ├── TooLarge        a request is larger than the server takes
+    └── TextError       a model refused one text; `code` is one of the wire's error codes
 """
 
 from __future__ import annotations
@@ -38,6 +43,26 @@ class ClientError(BertserveError):
     """A model does not answer."""
 
 
+class Unavailable(ClientError):
+    """No server, no worker, or one that died; clients try again until their deadline."""
+
+
+class TimedOut(ClientError):
+    """No answer in time; the server may be working on it still, so it is not asked again."""
+
+
+class KeyRefused(ClientError):
+    """The key is missing, wrong, or has expired."""
+
+
+class ModelNotFound(ClientError):
+    """The server has no such model, or no such version of it."""
+
+
+class TooLarge(ClientError):
+    """A request is larger than the server takes; clients split those that hold several texts."""
+
+
 class TextError(ClientError):
     """A model refused a request or one text of it; `fields` are those of the wire's error object."""
 
@@ -46,3 +71,11 @@ class TextError(ClientError):
         self.code = code
         self.message = message
         self.fields = fields
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TextError):
+            return NotImplemented
+        return (self.code, self.message, self.fields) == (other.code, other.message, other.fields)
+
+    def __hash__(self) -> int:
+        return hash((self.code, self.message))

@@ -1,7 +1,7 @@
 """Start, find, watch and stop a TorchServe.
 
     server = start(read_config(usual_config()), model_store=Path("model_store"))
-    server.models()
+    server.client("support").classify("Where is my parcel?")
     server.stop()
 
 Each server has a folder of its own for its state, named after its config.properties: key file, logs, and
@@ -30,11 +30,12 @@ from typing import Any
 
 import psutil
 
+from .client import Client, GrpcClient
 from .config import PACKAGED, Config
-from .errors import ConfigError, NotRunning, ServerError
+from .errors import BertserveError, ConfigError, NotRunning, ServerError
 from .keys import Kind, fresh_key
 from .logs import LogTail
-from .management import Management
+from .results import Model
 from .store import StoredArchive, load_order, serving_before, stored_archives
 
 START_TIMEOUT = 900.0
@@ -43,7 +44,7 @@ _PORT_TIMEOUT = 3.0
 _POLL = 0.2
 _LOG_CONFIG = Path(__file__).parent / "log4j2.xml"
 
-Progress = Callable[[Sequence[dict[str, Any]]], None]
+Progress = Callable[[Sequence[Model]], None]
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,30 @@ class Server:
             return None
         return fresh_key(self.key_file, kind, addresses.management)
 
-    def management(self) -> Management:
-        """Its management API, to be closed after use."""
-        return Management(self.addresses.management, lambda: self.key("management"))
+    def client(self, model: str = "", **options: Any) -> Client:
+        """A client of one of its models, over HTTP; without a name it can only list the models.
+
+        `options` are further arguments of Client.
+        """
+        addresses = self.addresses
+        return Client(
+            model,
+            url=addresses.inference,
+            management_url=addresses.management,
+            key=self.key,
+            **options,
+        )
+
+    def grpc_client(self, model: str, **options: Any) -> GrpcClient:
+        """A client of one of its models, over gRPC; `options` are further arguments of GrpcClient."""
+        addresses = self.addresses
+        return GrpcClient(
+            model,
+            target=addresses.grpc_inference,
+            management_target=addresses.grpc_management,
+            key=self.key,
+            **options,
+        )
 
     def process(self) -> psutil.Process | None:
         """Its process, while it lives."""
@@ -89,8 +111,8 @@ class Server:
     def status(self) -> dict[str, Any]:
         """All that a program needs to use it: addresses, key file, logs, models."""
         addresses = self.addresses
-        with self.management() as management:
-            models = management.models()
+        with self.client() as client:
+            models = client.models()
         return {
             "running": True,
             "pid": self.pid,
@@ -102,7 +124,13 @@ class Server:
             "key_file": str(self.key_file) if addresses.tokens else None,
             "logs": str(self.logs),
             "models": [
-                {key: model[key] for key in ("name", "version", "default", "state", "workers")}
+                {
+                    "name": model.name,
+                    "version": model.version,
+                    "default": model.default,
+                    "state": model.state,
+                    "workers": [asdict(worker) for worker in model.workers],
+                }
                 for model in models
             ],
         }
@@ -313,9 +341,9 @@ def _wait_until_ready(
     server: Server, order: Sequence[StoredArchive], tail: LogTail, progress: Progress
 ) -> None:
     wanted = {(archive.name, archive.version) for archive in order}
-    with server.management() as management:
+    with server.client(deadline=0) as client:
         deadline = time.monotonic() + START_TIMEOUT
-        while not _all_ready(server, management, wanted, tail, progress):
+        while not _all_ready(server, client, wanted, tail, progress):
             if time.monotonic() > deadline:
                 raise ServerError(
                     f"not every worker was ready after {START_TIMEOUT:.0f} s; look into {server.logs}"
@@ -325,7 +353,7 @@ def _wait_until_ready(
 
 def _all_ready(
     server: Server,
-    management: Management,
+    client: Client,
     wanted: set[tuple[str, str]],
     tail: LogTail,
     progress: Progress,
@@ -335,20 +363,20 @@ def _all_ready(
         raise ServerError(f"TorchServe ended at its start: {_console(server.logs)}")
     if failure := tail.load_failure():
         raise ServerError(f"{failure.model} does not load: {failure.reason}")
-    if (models := _models(management)) is not None:
-        if missing := wanted - {(model["name"], model["version"]) for model in models}:
+    if (models := _models(client)) is not None:
+        if missing := wanted - {(model.name, model.version) for model in models}:
             name, version = min(missing)
             reason = tail.registration_failure() or f"look into {server.logs}/ts_log.log"
             raise ServerError(f"{name} {version} cannot be registered: {reason}")
         progress(models)
-        return all(model["state"] == "READY" for model in models)
+        return all(model.state == "READY" for model in models)
     return False
 
 
-def _models(management: Management) -> list[dict[str, Any]] | None:
+def _models(client: Client) -> list[Model] | None:
     """The models, or None while the server does not answer yet; it registers them before it does."""
-    with contextlib.suppress(ServerError):
-        return management.models()
+    with contextlib.suppress(BertserveError):
+        return client.models()
     return None
 
 

@@ -10,7 +10,6 @@ import httpx
 import pytest
 
 import tiny
-from bertserve import Client, Prediction, TextError
 from bertserve.handler.values import Prediction as Expected
 from bertserve.handler.values import Text
 from bertserve.keys import bearer
@@ -124,13 +123,14 @@ def test_explanations_are_not_predictions(served: Served) -> None:
 
 
 def test_describe_says_what_is_served(served: Served) -> None:
-    with served.server.management() as management:
-        described = management.describe("tiny")
-    assert described["labels"] == list(tiny.LABELS)
-    assert described["precision"] == "float32"
-    assert described["device"] == "cpu"
-    assert described["calibration"] == {"method": "none"}
-    assert "model/model.safetensors" in described["checksums"]
+    with served.server.client("tiny") as client:
+        described = client.describe()
+    assert (described.model, described.version) == ("tiny", "1.0")
+    assert described.labels == tiny.LABELS
+    assert described.precision == "float32"
+    assert described.device == "cpu"
+    assert described.calibration == {"method": "none"}
+    assert "model/model.safetensors" in described.checksums
 
 
 def test_without_a_token_nothing_is_answered(served: Served) -> None:
@@ -138,39 +138,6 @@ def test_without_a_token_nothing_is_answered(served: Served) -> None:
     for url in (f"{addresses.inference}/predictions/tiny", f"{addresses.management}/models"):
         for headers in ({}, {"Authorization": "Bearer wrong"}):
             assert httpx.get(url, headers=headers).status_code == 400
-
-
-class TestClient:
-    @pytest.fixture
-    def client(self, served: Served) -> Any:
-        server = served.server
-        with Client(
-            "tiny", url=server.addresses.inference, key=lambda: server.key("inference")
-        ) as c:
-            yield c
-
-    def test_one_text(self, client: Client, served: Served) -> None:
-        result = client.classify("good film")
-        assert [dict(result.probabilities)] == expected(served, "good film")
-        assert result.label == max(result.probabilities, key=result.probabilities.__getitem__)
-
-    def test_many_texts_in_order(self, client: Client, served: Served) -> None:
-        texts = [f"{word} {count}" for count in range(3) for word in tiny.WORDS]
-        results = client.classify(texts)
-        maps = [dict(result.probabilities) for result in results if isinstance(result, Prediction)]
-        assert maps == expected(served, *texts)
-
-    def test_a_text_that_is_refused(self, client: Client) -> None:
-        with pytest.raises(TextError, match="empty") as raised:
-            client.classify(" ")
-        assert raised.value.code == "empty_text"
-        good, bad = client.classify(["good", " "])
-        assert isinstance(good, Prediction)
-        assert isinstance(bad, TextError)
-        assert bad.fields == {"index": 1}
-
-    def test_top_k(self, client: Client) -> None:
-        assert len(client.classify("good", top_k=2).probabilities) == 2
 
 
 # TorchServe's gRPC messages, by hand: a field is its number and kind, its length, its bytes

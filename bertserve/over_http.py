@@ -1,0 +1,106 @@
+"""Operations over TorchServe's REST APIs, and what its answers mean."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from .conversation import Describe, ListModels, Operation, Predict, settle
+from .errors import ClientError, KeyRefused, ModelNotFound, TimedOut, TooLarge, Unavailable
+from .keys import bearer
+
+# TorchServe's own for a worker that died or ran out of memory, and for a full queue; a proxy's
+_WORTH_ANOTHER_TRY = (502, 503, 504, 507)
+
+
+class HttpTransport:
+    """`inference` and `management` are base URLs; `http` may be blocking or asynchronous."""
+
+    def __init__(
+        self, http: httpx.Client | httpx.AsyncClient, inference: str, management: str
+    ) -> None:
+        self._http = http
+        self._urls = {"inference": inference.rstrip("/"), "management": management.rstrip("/")}
+
+    async def send(self, operation: Operation, key: str | None, timeout: float) -> bytes:
+        """The JSON of the answer; a ClientError where there is none."""
+        url = self._urls[operation.kind]
+        try:
+            response: httpx.Response = await settle(
+                self._http.request(
+                    **as_request(operation, url), headers=_headers(operation, key), timeout=timeout
+                )
+            )
+        except httpx.HTTPError as error:
+            raise failure(error, url) from error
+        return read_response(response)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if isinstance(self._http, httpx.AsyncClient):
+            await self._http.aclose()
+        else:
+            self._http.close()
+
+
+def as_request(operation: Operation, url: str) -> dict[str, Any]:
+    """Method, URL, parameters and content of an operation."""
+    if isinstance(operation, ListModels):
+        page = {"limit": operation.limit, "next_page_token": operation.page_token}
+        return {"method": "GET", "url": f"{url}/models", "params": page}
+    version = f"/{quote(operation.version, safe='')}" if operation.version else ""
+    name = quote(operation.model, safe="") + version
+    if isinstance(operation, Describe):
+        customized = {"customized": str(operation.customized).lower()}
+        return {"method": "GET", "url": f"{url}/models/{name}", "params": customized}
+    return {"method": "POST", "url": f"{url}/predictions/{name}", "content": operation.body}
+
+
+def _headers(operation: Operation, key: str | None) -> dict[str, str]:
+    json_type = {"Content-Type": "application/json"} if isinstance(operation, Predict) else {}
+    return {**bearer(key), **json_type}
+
+
+def read_response(response: httpx.Response) -> bytes:
+    """The handler's answer, its own errors included; TorchServe's errors are raised."""
+    status = response.status_code
+    if status == 200:
+        return response.content
+    value = _json(response)
+    if isinstance(value, list) or (
+        isinstance(value, dict) and isinstance(value.get("error"), dict)
+    ):
+        return response.content
+    value = value if isinstance(value, dict) else {}
+    reason = f"{value.get('message') or 'no reason given'} ({status})"
+    if status in (401, 403) or value.get("type") == "InvalidKeyException":
+        raise KeyRefused(f"the server refuses the key: {reason}")
+    if status == 404:
+        raise ModelNotFound(f"the server has no such model: {reason}; see `bertserve status`")
+    if status == 413:
+        raise TooLarge(f"the request is larger than the server's max_request_size: {reason}")
+    if status in _WORTH_ANOTHER_TRY or (status == 500 and "Worker died" in reason):
+        raise Unavailable(f"the model cannot answer now: {reason}")
+    raise ClientError(f"the server answers with an error: {reason}")
+
+
+def failure(error: httpx.HTTPError, url: str) -> ClientError:
+    """What it means that no answer came."""
+    if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
+        return TimedOut(f"no answer from {url} in time ({type(error).__name__})")
+    if isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol):
+        return Unavailable(
+            f"no answer from {url} ({type(error).__name__}); is the server running? "
+            "`bertserve status`"
+        )
+    return ClientError(f"{url} cannot be used: {error}")
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return json.loads(response.content)
+    except ValueError:
+        return None
