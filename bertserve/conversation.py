@@ -127,7 +127,7 @@ class Conversation:
         self, model: str, version: str | None, text: Input, options: Options
     ) -> Prediction:
         """Classify one text; raises the TextError that the model answers."""
-        answer = await self._predict(model, version, {**to_wire(text), **options})
+        (answer,) = await self._predict(model, version, {**to_wire(text), **options})
         result = from_wire(answer)
         if isinstance(result, TextError):
             raise result
@@ -139,16 +139,16 @@ class Conversation:
         """Classify texts in one request, or in several where the server takes fewer at once."""
         try:
             body = {"texts": [to_wire(text) for text in texts], **options}
-            answer = await self._predict(model, version, body)
+            answers = await self._predict(model, version, body)
         except TooLarge as error:
             if len(texts) == 1:
-                return [TextError("too_large", f"{error}; shorten the text")]
+                return [error]
             middle = len(texts) // 2
             return [
                 *await self.classify_batch(model, version, texts[:middle], options),
                 *await self.classify_batch(model, version, texts[middle:], options),
             ]
-        results = [from_wire(item) for item in answer]
+        results = [from_wire(answer) for answer in answers]
         for result in results:  # the place in a request says nothing to who did not make it
             if isinstance(result, TextError):
                 result.fields.pop("index", None)
@@ -183,17 +183,26 @@ class Conversation:
             operation = ListModels(int(token)) if token else None
         return found
 
-    async def _predict(self, model: str, version: str | None, body: dict[str, Any]) -> Any:
-        """The JSON of a prediction; a request that was refused as a whole raises its TextError."""
+    async def _predict(
+        self, model: str, version: str | None, body: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        """One answer a text; a request that was refused as a whole raises its TextError."""
         answer = await self._ask(Predict(model, version, json.dumps(body).encode()))
-        if "texts" in body and isinstance(answer, dict):
-            error = from_wire(answer)
-            if isinstance(error, TextError) and error.code == "too_many_texts":
-                raise TooLarge(error.message)
-            raise error if isinstance(error, TextError) else _unexpected()
-        if not isinstance(answer, list if "texts" in body else dict):
+        texts = body.get("texts")
+        if texts is None:
+            answers, wanted = [answer], 1
+        elif isinstance(answer, dict) and isinstance(answer.get("error"), dict):
+            error = TextError(**answer["error"])
+            raise TooLarge(error.message) if error.code == "too_many_texts" else error
+        else:
+            answers, wanted = answer, len(texts)
+        if (
+            not isinstance(answers, list)
+            or len(answers) != wanted
+            or not all(map(_is_map, answers))
+        ):
             raise _unexpected()
-        return answer
+        return answers
 
     async def _ask(self, operation: Operation) -> Any:
         content = await self._send(operation)
@@ -224,6 +233,10 @@ class Conversation:
         if renew or kind not in self._keys:
             self._keys[kind] = await settle(self.mode.call(self.read_key, kind))
         return self._keys[kind]
+
+
+def _is_map(answer: object) -> bool:
+    return isinstance(answer, dict) and bool(answer)
 
 
 def _unexpected() -> ClientError:

@@ -10,8 +10,8 @@ BertserveError
     ├── TimedOut        no answer in time
     ├── KeyRefused      the key is missing, wrong, or has expired
     ├── ModelNotFound   the server has no such model, or no such version of it
-    ├── TooLarge        a request is larger than the server takes
     └── TextError       a model refused one text; `code` is one of the wire's error codes
+        └── TooLarge    the server refused one text for its size; `code` is too_large
 """
 
 from __future__ import annotations
@@ -59,10 +59,6 @@ class ModelNotFound(ClientError):
     """The server has no such model, or no such version of it."""
 
 
-class TooLarge(ClientError):
-    """A request is larger than the server takes; clients split those that hold several texts."""
-
-
 class TextError(ClientError):
     """A model refused a request or one text of it; `fields` are those of the wire's error object."""
 
@@ -79,3 +75,10 @@ class TextError(ClientError):
 
     def __hash__(self) -> int:
         return hash((self.code, self.message))
+
+
+class TooLarge(TextError):
+    """A request is larger than the server takes; clients split those that hold several texts."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("too_large", message)

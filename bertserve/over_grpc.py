@@ -72,7 +72,7 @@ def failure(error: Any, target: str) -> ClientError:
         return ModelNotFound(f"the server has no such model: {reason}; see `bertserve status`")
     # TorchServe resets the stream of a message that is too large, often before its status arrives
     if code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED):
-        return TooLarge(f"the request is larger than the server's max_request_size: {reason}")
+        return TooLarge(f"the text is larger than the server's max_request_size: {reason}")
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
         return TimedOut(f"no answer from {target} in time ({code.name})")
     if code == grpc.StatusCode.UNAVAILABLE:

@@ -81,7 +81,7 @@ def read_response(response: httpx.Response) -> bytes:
     if status == 404:
         raise ModelNotFound(f"the server has no such model: {reason}; see `bertserve status`")
     if status == 413:
-        raise TooLarge(f"the request is larger than the server's max_request_size: {reason}")
+        raise TooLarge(f"the text is larger than the server's max_request_size: {reason}")
     if status in _WORTH_ANOTHER_TRY or (status == 500 and "Worker died" in reason):
         raise Unavailable(f"the model cannot answer now: {reason}")
     raise ClientError(f"the server answers with an error: {reason}")

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
+import grpc
 import pytest
 
-from bertserve import Client, Prediction, TextError
-from bertserve.errors import ClientError
+from bertserve import Client, GrpcClient, Prediction, TextError
+from bertserve.errors import (
+    ClientError,
+    KeyRefused,
+    ModelNotFound,
+    TimedOut,
+    TooLarge,
+    Unavailable,
+)
+from bertserve.over_grpc import failure
 
 
 @pytest.fixture
@@ -43,30 +53,94 @@ def answering() -> Iterator[Callable[[int, bytes], str]]:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "message"),
+    ("status", "body", "error", "message"),
     [
-        (503, b'{"code": 503, "type": "X", "message": "no worker"}', "answered 503: no worker"),
-        (404, b'{"code": 404, "message": "Model not found: x"}', "404: Model not found: x"),
-        (502, b"<html>bad gateway</html>", "answered 502: no reason given"),
-        (200, b"", "answered 200: no reason given"),
+        (503, b'{"code": 503, "message": "no worker"}', Unavailable, "now: no worker .503."),
+        (500, b'{"code": 500, "message": "Worker died."}', Unavailable, "Worker died"),
+        (500, b'{"code": 500, "message": "else"}', ClientError, "an error: else .500."),
+        (404, b'{"code": 404, "message": "Model not found: x"}', ModelNotFound, "not found: x"),
+        (413, b'{"code": 413, "message": "large"}', TooLarge, "max_request_size: large"),
+        (400, b'{"type": "InvalidKeyException", "message": "key"}', KeyRefused, "the key: key"),
+        (401, b"", KeyRefused, "refuses the key: no reason given .401."),
+        (502, b"<html>bad gateway</html>", Unavailable, "no reason given .502."),
+        (418, b"[", ClientError, "no reason given .418."),
+        (200, b"", ClientError, "not one of this protocol"),
     ],
 )
 def test_an_answer_that_is_not_the_model_s_is_an_error(
-    answering: Callable[[int, bytes], str], status: int, body: bytes, message: str
+    answering: Callable[[int, bytes], str],
+    status: int,
+    body: bytes,
+    error: type[ClientError],
+    message: str,
 ) -> None:
     with (
-        Client("x", url=answering(status, body)) as client,
-        pytest.raises(ClientError, match=message),
+        Client("x", url=answering(status, body), deadline=0) as client,
+        pytest.raises(error, match=message),
     ):
         client.classify("a text")
 
 
 def test_a_server_that_is_not_there_is_an_error() -> None:
     with (
-        Client("x", url="http://127.0.0.1:9") as client,
-        pytest.raises(ClientError, match=r"no answer from http://127.0.0.1:9 \(ConnectError\)"),
+        Client("x", url="http://127.0.0.1:9", deadline=0) as client,
+        pytest.raises(Unavailable, match=r"no answer from http://127.0.0.1:9 \(ConnectError\)"),
     ):
         client.classify("a text")
+    with (
+        GrpcClient("x", target="127.0.0.1:9", deadline=0) as grpc_client,
+        pytest.raises(Unavailable, match=r"no answer from 127.0.0.1:9 .*is the server running"),
+    ):
+        grpc_client.classify("a text")
+
+
+def test_an_address_that_is_none_is_an_error() -> None:
+    with Client("x", url="nowhere") as client, pytest.raises(ClientError, match="cannot be used"):
+        client.classify("a text")
+
+
+def test_a_server_that_is_silent_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with (
+            Client("x", url=f"http://{address}", timeout=0.2) as client,
+            pytest.raises(TimedOut, match="in time"),
+        ):
+            client.classify("a text")
+        with (
+            GrpcClient("x", target=address, timeout=0.2) as grpc_client,
+            pytest.raises(TimedOut, match="in time"),
+        ):
+            grpc_client.classify("a text")
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "error"),
+    [
+        (grpc.StatusCode.PERMISSION_DENIED, "Token is incorrect", KeyRefused),
+        (grpc.StatusCode.INTERNAL, "Model not found: x\n…ModelNotFoundException", ModelNotFound),
+        (grpc.StatusCode.NOT_FOUND, "x", ModelNotFound),
+        (grpc.StatusCode.INTERNAL, "Worker died.\n…InternalServerException", Unavailable),
+        (grpc.StatusCode.INTERNAL, "Model x has no worker to serve it", Unavailable),
+        (grpc.StatusCode.UNAVAILABLE, "failed to connect", Unavailable),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "larger than max", TooLarge),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "late", TimedOut),
+        (grpc.StatusCode.INTERNAL, "else", ClientError),
+    ],
+)
+def test_a_grpc_status_is_told_by_what_it_says(
+    code: grpc.StatusCode, details: str, error: type[ClientError]
+) -> None:
+    class Failed:
+        def code(self) -> grpc.StatusCode:
+            return code
+
+        def details(self) -> str:
+            return details
+
+    found = failure(Failed(), "127.0.0.1:7070")
+    assert type(found) is error
+    assert "\n" not in str(found)
 
 
 def test_errors_for_every_text_are_results(answering: Callable[[int, bytes], str]) -> None:
@@ -74,7 +148,7 @@ def test_errors_for_every_text_are_results(answering: Callable[[int, bytes], str
     with Client("x", url=answering(422, json.dumps([error]).encode())) as client:
         (result,) = client.classify([""])
     assert isinstance(result, TextError)
-    assert (result.code, result.fields) == ("empty_text", {"index": 0})
+    assert (result.code, result.fields) == ("empty_text", {})
 
 
 def test_a_label_named_error_is_no_error(answering: Callable[[int, bytes], str]) -> None:

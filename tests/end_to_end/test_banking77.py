@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import pytest
 import torch
 from transformers import pipeline
 
+from bertserve import AsyncClient, AsyncGrpcClient, Prediction, TextError
 from bertserve.keys import bearer
 from serving import Served
 
@@ -73,3 +77,65 @@ def test_served_probabilities_are_those_of_transformers(
     assert round(right / len(rows), 4) == 0.9338
     record_property("largest difference", (answered - reference).abs().max().item())
     record_property("accuracy", right / len(rows))
+
+
+async def classify_asynchronously(
+    client: AsyncClient | AsyncGrpcClient, texts: list[str]
+) -> list[Prediction | TextError]:
+    async with client:
+        return await client.classify(texts)
+
+
+def test_the_four_clients_give_the_same_while_workers_are_killed(
+    served: Served, rows: list[tuple[str, str]], reference: torch.Tensor
+) -> None:
+    """Each client classifies all texts; the first two lose their worker on the way, once each."""
+    assert served.banking is not None
+    server = served.server
+    http, grpc = server.addresses.inference, server.addresses.grpc_inference
+    texts = [text for text, _ in rows]
+
+    async def over_http() -> list[Prediction | TextError]:
+        return await classify_asynchronously(
+            AsyncClient("banking", url=http, key=server.key), texts
+        )
+
+    async def over_grpc() -> list[Prediction | TextError]:
+        return await classify_asynchronously(
+            AsyncGrpcClient("banking", target=grpc, key=server.key), texts
+        )
+
+    with server.client("banking") as client, server.grpc_client("banking") as grpc_client:
+        answers = [
+            client.classify(losing_a_worker(served, texts)),
+            grpc_client.classify(losing_a_worker(served, texts)),
+            asyncio.run(over_http()),
+            asyncio.run(over_grpc()),
+        ]
+    labels = served.banking.pipeline.labels
+    for results in answers:
+        maps = [result.probabilities for result in results if isinstance(result, Prediction)]
+        assert len(maps) == len(texts)
+        values = torch.tensor(
+            [[map_[label] for label in labels] for map_ in maps], dtype=torch.float64
+        )
+        assert (values - reference).abs().max().item() <= 1e-5
+        assert [next(iter(map_)) for map_ in maps] == [
+            next(iter(result.probabilities))
+            for result in answers[0]
+            if isinstance(result, Prediction)
+        ]
+
+
+def losing_a_worker(served: Served, texts: list[str]) -> Iterator[str]:
+    """The texts; halfway the worker that classifies them is killed, at work."""
+    for number, text in enumerate(texts):
+        if number == len(texts) // 2:
+            (pid,) = (
+                worker["pid"]
+                for model in served.server.status()["models"]
+                if model["name"] == "banking"
+                for worker in model["workers"]
+            )
+            os.kill(pid, signal.SIGKILL)
+        yield text

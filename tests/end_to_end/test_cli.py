@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import pty
@@ -73,6 +74,56 @@ def test_predict_prints_json_in_a_pipe(served: Served, tmp_path: Path) -> None:
     for result in results:
         assert result["label"] == next(iter(result["probabilities"]))
         assert set(result["probabilities"]) == set(tiny.LABELS)
+
+
+@pytest.mark.parametrize("way", [[], ["--grpc"]])
+def test_predict_reads_and_writes_tables_of_any_length(
+    way: list[str], served: Served, tmp_path: Path
+) -> None:
+    with (tmp_path / "texts.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "question", "answer"])
+        writer.writerows([number, f"good {number}", "film"] for number in range(10_000))
+    done = run(
+        "predict", "tiny", "--file", tmp_path / "texts.csv", "--column", "question",
+        "--top-k", "1", "--output", "csv", "--config", served.config, *way,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = list(csv.DictReader(done.stdout.splitlines()))
+    assert [row["text"] for row in rows] == [f"good {number}" for number in range(10_000)]
+    assert all(
+        row["label"] in tiny.LABELS and len(json.loads(row["probabilities"])) == 1 for row in rows
+    )
+
+
+def test_predict_writes_lines_as_they_come_and_stops_when_nobody_reads(
+    served: Served, tmp_path: Path
+) -> None:
+    path = tmp_path / "texts.txt"
+    path.write_text("good film\n" * 200_000)
+    command = [sys.executable, "-m", "bertserve", "predict", "tiny", "--file", str(path)]
+    command += ["--output", "jsonl", "--config", str(served.config)]
+    with subprocess.Popen(
+        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert json.loads(process.stdout.readline())["label"] in tiny.LABELS
+        process.stdout.close()
+        assert process.wait(timeout=60) == 1
+        assert process.stderr.read() == ""
+
+
+def test_predict_classifies_pairs_with_details(served: Served) -> None:
+    arguments = ["predict", "tiny", "good", "bad", "--pair", "film", "--pair", "song"]
+    done = run(*arguments, "--details", "--output", "jsonl", "--config", served.config)
+    first, second = (json.loads(line) for line in done.stdout.splitlines())
+    assert (first["text"], first["text_pair"], second["text_pair"]) == ("good", "film", "song")
+    assert (first["version"], first["truncated"]) == ("1.0", False)
+    assert set(first["logits"]) == set(tiny.LABELS)
+    shown = run_on_a_terminal(*arguments, "--details", "--config", served.config)
+    assert "good ¦ film" in shown
+    assert f"tiny 1.0, {first['tokens']} tokens" in shown
 
 
 def test_predict_prints_a_table_with_bars_on_a_terminal(served: Served) -> None:
@@ -152,6 +203,10 @@ def test_what_a_user_can_mend_is_one_sentence(
         (("predict", "tiny", "ab\udcff"), "the texts are not UTF-8"),
         (("predict", "tiny", "--file", "missing.txt"), "missing.txt cannot be read"),
         (("predict", "tiny", "x", "--version", "9"), "9"),
+        (("predict", "tiny", "x", "--version", "9", "--grpc"), "9"),
+        (("predict", "tiny", "x", "y", "--pair", "z"), "there are 2 texts and 1 --pair"),
+        (("predict", "tiny", "x", "--column", "text"), "--column needs --file"),
+        (("predict", "tiny", "x", "--top-k", "0"), "out of range"),
     ],
 )
 def test_predictions_that_cannot_be(

@@ -1,0 +1,184 @@
+"""What clients do when a server does not answer at once, with a transport that plays one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from bertserve.conversation import Conversation, Mode, Operation, Predict, finish
+from bertserve.errors import (
+    ClientError,
+    KeyRefused,
+    ModelNotFound,
+    TextError,
+    TimedOut,
+    TooLarge,
+    Unavailable,
+)
+from bertserve.keys import Kind
+
+ANSWER = b'{"a": 0.75, "b": 0.25}'
+
+
+class Clock:
+    """Time that passes only where somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.pauses: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("bertserve.conversation.time.monotonic", lambda: clock.now)
+    return clock
+
+
+class Script:
+    """A transport that gives its answers one after the other, the last one again and again."""
+
+    def __init__(self, *answers: bytes | ClientError | Callable[[Operation], bytes]) -> None:
+        self.answers = list(answers)
+        self.sent: list[tuple[Operation, str | None]] = []
+
+    async def send(self, operation: Operation, key: str | None, timeout: float) -> bytes:
+        assert timeout == 7
+        self.sent.append((operation, key))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, ClientError):
+            raise answer
+        return answer(operation) if callable(answer) else answer
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def talk(script: Script, clock: Clock, *keys: str, deadline: float = 60) -> Conversation:
+    given = iter(keys or ("key",))
+    last: list[str] = []
+
+    def read_key(kind: Kind) -> str:
+        assert kind == "inference"
+        last[:] = [next(given, last[0] if last else "key")]
+        return last[0]
+
+    mode = Mode(clock.sleep, lambda function, *arguments: function(*arguments))
+    return Conversation(script, mode, read_key, timeout=7, deadline=deadline)
+
+
+def classify(conversation: Conversation) -> Any:
+    return finish(conversation.classify("m", None, "text", {})).probabilities
+
+
+def test_what_is_unavailable_is_asked_again_after_longer_and_longer_pauses(clock: Clock) -> None:
+    script = Script(*[Unavailable("no worker")] * 9, ANSWER)
+    assert classify(talk(script, clock)) == {"a": 0.75, "b": 0.25}
+    assert len(script.sent) == 10
+    limits = [min(5, 0.1 * 2**attempt) for attempt in range(9)]
+    assert all(
+        limit / 2 <= pause <= limit for pause, limit in zip(clock.pauses, limits, strict=True)
+    )
+
+
+def test_pauses_differ_so_that_clients_do_not_return_at_once(clock: Clock) -> None:
+    for _ in range(20):
+        classify(talk(Script(Unavailable("no worker"), ANSWER), clock))
+    assert len(set(clock.pauses)) > 10
+
+
+def test_the_deadline_ends_it(clock: Clock) -> None:
+    script = Script(Unavailable("no worker"))
+    with pytest.raises(Unavailable, match="no worker"):
+        classify(talk(script, clock, deadline=10))
+    assert 5 < clock.now <= 10
+    with pytest.raises(Unavailable):
+        classify(talk(Script(Unavailable("x")), clock, deadline=0))
+
+
+@pytest.mark.parametrize("error", [TimedOut("x"), ModelNotFound("x"), ClientError("x")])
+def test_what_another_try_does_not_mend_is_raised_at_once(clock: Clock, error: ClientError) -> None:
+    script = Script(error, ANSWER)
+    with pytest.raises(type(error)):
+        classify(talk(script, clock))
+    assert len(script.sent) == 1
+
+
+class TestKeys:
+    def test_a_key_is_read_once(self, clock: Clock) -> None:
+        script = Script(ANSWER)
+        conversation = talk(script, clock, "first", "second")
+        classify(conversation)
+        classify(conversation)
+        assert [key for _, key in script.sent] == ["first", "first"]
+
+    def test_a_key_that_was_refused_is_read_again(self, clock: Clock) -> None:
+        script = Script(KeyRefused("old"), ANSWER)
+        conversation = talk(script, clock, "first", "second")
+        classify(conversation)
+        classify(conversation)
+        assert [key for _, key in script.sent] == ["first", "second", "second"]
+
+    def test_the_same_key_is_not_shown_again(self, clock: Clock) -> None:
+        script = Script(KeyRefused("wrong"))
+        with pytest.raises(KeyRefused):
+            classify(talk(script, clock, "only"))
+        assert len(script.sent) == 1
+
+
+class TestBatches:
+    def classify(self, conversation: Conversation, *texts: str) -> Any:
+        return finish(conversation.classify_batch("m", "1.0", texts, {"top_k": 1}))
+
+    def test_a_request_that_is_too_large_is_split_and_stays_in_order(self, clock: Clock) -> None:
+        def answer(operation: Operation) -> bytes:
+            assert isinstance(operation, Predict)
+            body = json.loads(operation.body)
+            assert body["top_k"] == 1
+            texts = [item["text"] for item in body["texts"]]
+            if len("".join(texts)) > 3:
+                raise TooLarge("too large")
+            return json.dumps([{text: 1.0} for text in texts]).encode()
+
+        results = self.classify(talk(Script(answer), clock), "a", "b", "cccc", "d", "e")
+        labels = [getattr(result, "label", None) for result in results]
+        assert labels == ["a", "b", None, "d", "e"]
+        assert results[2].code == "too_large"
+
+    def test_a_model_that_takes_fewer_texts_gets_fewer(self, clock: Clock) -> None:
+        def answer(operation: Operation) -> bytes:
+            assert isinstance(operation, Predict)
+            texts = json.loads(operation.body)["texts"]
+            if len(texts) > 2:
+                return b'{"error": {"code": "too_many_texts", "message": "m", "max_texts": 2}}'
+            return json.dumps([{"a": 1.0}] * len(texts)).encode()
+
+        assert len(self.classify(talk(Script(answer), clock), *"abcdefg")) == 7
+
+    def test_an_error_of_the_whole_request_is_raised(self, clock: Clock) -> None:
+        script = Script(b'{"error": {"code": "invalid_value", "message": "m"}}')
+        with pytest.raises(TextError, match="m"):
+            self.classify(talk(script, clock), "a", "b")
+
+    @pytest.mark.parametrize("answer", [b"", b"<html>", b"7", b'"x"', b'{"a": 0.5}', b"[0.5]"])
+    def test_an_answer_that_is_none_of_ours(self, clock: Clock, answer: bytes) -> None:
+        with pytest.raises(ClientError, match="not one of this protocol"):
+            self.classify(talk(Script(answer), clock), "a")
+
+    def test_too_few_answers_are_none(self, clock: Clock) -> None:
+        with pytest.raises(ClientError, match="not one of this protocol"):
+            self.classify(talk(Script(b'[{"a": 1.0}]'), clock), "a", "b")
+
+
+def test_a_blocking_client_never_awaits() -> None:
+    import asyncio
+
+    with pytest.raises(RuntimeError, match="blocking client"):
+        finish(asyncio.sleep(0))
