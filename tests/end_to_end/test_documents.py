@@ -94,6 +94,15 @@ def test_the_readme_from_nothing_to_answers(checkout: Path, shell: dict[str, str
     assert '"label": "refund_status"' in run(everyday, checkout, shell)
     (python,) = blocks("README.md", "executed: python")
     assert run(python, checkout, shell, "python3").startswith("track_order 0.")
+    client, alike = (
+        blocks("docs/clients.md", f"executed: {mark}")[0] for mark in ("client", "async")
+    )
+    first, *several = run(client, checkout, shell, "python3").splitlines()
+    assert first == "track_order"
+    assert several[0].startswith("refund_status 0.")
+    assert run(alike, checkout, shell, "python3") == "track_order\n"
+    (predict,) = blocks("docs/clients.md", "executed: predict")
+    assert '"label": "refund_status"' in run(predict, checkout, shell)
     (curl,) = blocks("README.md", "executed: curl")
     inference = json.loads(run("bertserve status --json", checkout, shell))["inference"]
     maps = json.loads(run(curl.replace("http://127.0.0.1:8080", inference), checkout, shell))
