@@ -318,7 +318,7 @@ class GrpcClient(_OverGrpc, _Blocking):
     target, management_target   host:port; the second is for describe(), ready() and models()
     credentials                 TLS, by grpc.ssl_channel_credentials(); none by default
     key_file                    is read again when the server refuses a key; a key that has expired can
-                                only be renewed over HTTP, `bertserve status` does
+                                only be renewed over HTTP, which `Client` does
 
     The others are those of `Client`.
     """

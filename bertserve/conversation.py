@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Protocol, TypeVar, cast
 
-from .errors import ClientError, KeyRefused, TextError, TooLarge, Unavailable
+from .errors import ClientError, KeyRefused, TextError, TimedOut, TooLarge, Unavailable
 from .keys import Kind
 from .results import (
     Description,
@@ -163,8 +163,11 @@ class Conversation:
         return read_description(metadata)
 
     async def ready(self, model: str, version: str | None) -> bool:
-        """Whether all workers of the model are READY."""
-        (described,) = await self._ask(Describe(model, version))
+        """Whether all workers of the model are READY; asked once, since no answer is one too."""
+        try:
+            (described,) = await self._ask(Describe(model, version), deadline=0)
+        except (Unavailable, TimedOut):
+            return False
         found = read_model(described, default="")
         return found.ready > 0 and found.state == "READY"
 
@@ -204,16 +207,16 @@ class Conversation:
             raise _unexpected()
         return answers
 
-    async def _ask(self, operation: Operation) -> Any:
-        content = await self._send(operation)
+    async def _ask(self, operation: Operation, deadline: float | None = None) -> Any:
+        content = await self._send(operation, self.deadline if deadline is None else deadline)
         try:
             return json.loads(content)
         except ValueError as error:
             raise _unexpected() from error
 
-    async def _send(self, operation: Operation) -> bytes:
+    async def _send(self, operation: Operation, deadline: float) -> bytes:
         """Send until it is answered: again with a new key, and again after a pause."""
-        last = time.monotonic() + self.deadline
+        last = time.monotonic() + deadline
         key = await self._key(operation.kind)
         for attempt in count():
             try:

@@ -94,6 +94,14 @@ def test_a_server_that_is_not_there_is_an_error() -> None:
         grpc_client.classify("a text")
 
 
+def test_a_server_that_is_not_there_is_not_ready() -> None:
+    nowhere = "127.0.0.1:9"
+    with Client("x", management_url=f"http://{nowhere}") as client:
+        assert client.ready() is False
+    with GrpcClient("x", management_target=nowhere) as grpc_client:
+        assert grpc_client.ready() is False
+
+
 def test_an_address_that_is_none_is_an_error() -> None:
     with Client("x", url="nowhere") as client, pytest.raises(ClientError, match="cannot be used"):
         client.classify("a text")
