@@ -176,7 +176,8 @@ def _items(chance: random.Random) -> list[Any]:
 def _native(chance: random.Random) -> dict[str, Any]:
     options = _options(chance, "top_k", "max_length", "truncate", "details")
     if chance.random() < 0.4:
-        return {"texts": _items(chance), **options}
+        both = {"text": _text(chance)} if chance.random() < 0.05 else {}
+        return {"texts": _items(chance), **both, **options}
     item = _item(chance)
     return {**(item if isinstance(item, dict) else {"text": item}), **options}
 
