@@ -244,13 +244,10 @@ class TestCurl:
         answer = self.post(f"{url}/predictions/tiny", key, *options)
         assert answer == near(prediction.probabilities)
 
-    def test_a_body_of_more_than_a_kilobyte_which_curl_announces_first(
-        self, served: Served, url: str, key: str
-    ) -> None:
+    def test_a_body_that_curl_announces_first(self, served: Served, url: str, key: str) -> None:
         texts = ["good " * 200, *["awful"] * 99]
-        answer = self.post(
-            f"{url}/predictions/tiny/1.0", key, "--json", json.dumps({"texts": texts})
-        )
+        announced = ("--json", json.dumps({"texts": texts}), "-H", "Expect: 100-continue")
+        answer = self.post(f"{url}/predictions/tiny/1.0", key, *announced)
         assert answer == [near(p.probabilities) for p in predict(served, *texts)]
 
     def test_d_alone_sends_a_form_and_is_told_what_to_send(self, url: str, key: str) -> None:
@@ -409,3 +406,39 @@ class TestGrpc:
             ask: Any = channel.unary_unary(f"/{stubs.OPEN_INFERENCE}/ModelMetadata")
             answer = ask(b"\n\x04tiny", metadata=metadata, timeout=60)  # field 1: the name
         assert answer == b"\n\x04tiny\x12\x031.0"
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_probabilities_are_equal_to_the_last_bit_over_every_protocol(
+    served: Served, url: str, key: str, text: str
+) -> None:
+    def post(path: str, body: dict[str, Any]) -> Any:
+        return httpx.post(url + path, json=body, headers=bearer(key), timeout=60).json()
+
+    def by_label(scores: list[dict[str, Any]]) -> dict[str, float]:
+        return {item["label"]: item["score"] for item in scores}
+
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [1]}
+    scores = {"inputs": text, "parameters": {"top_k": None}}
+    found = [
+        served.post(text.encode(), "text/plain").json(),
+        post("/predictions/tiny", {"text": text}),
+        post("/predictions/tiny/1.0", {"texts": [text]})[0],
+        by_label(post("/predictions/tiny", scores)[0]),
+        by_label(post("/invocations?model_name=tiny", scores)),
+        post("/v1/models/tiny:predict", {"instances": [text]})["predictions"][0],
+    ]
+    answer = post("/v2/models/tiny/infer", {"inputs": [{**tensor, "data": [text]}]})
+    found.append(dict(zip(LABELS, answer["outputs"][1]["data"], strict=True)))
+    metadata = [("authorization", f"Bearer {key}")]
+    with grpc.insecure_channel(served.server.addresses.grpc_inference) as channel:
+        request = {"model_name": "tiny", "input": {"data": encoded(text)}}
+        predict = stubs.method(channel, stubs.INFERENCE, "Predictions")
+        found.append(json.loads(predict(request, metadata=metadata).prediction))
+        contents = {"bytes_contents": [encoded(text)]}
+        message = {"model_name": "tiny", "inputs": [{**tensor, "contents": contents}]}
+        infer = stubs.method(channel, stubs.OPEN_INFERENCE, "ModelInfer")
+        floats = infer(message, metadata=metadata).outputs[1].contents.fp32_contents
+        found.append(dict(zip(LABELS, floats, strict=True)))
+    assert set(found[0]) == set(LABELS)
+    assert found == [found[0]] * len(found)
