@@ -21,6 +21,7 @@ import psutil
 import stubs
 from bodies import Call
 
+from bertserve.errors import ServerError
 from bertserve.keys import bearer
 from bertserve.server import Server
 from handler.errors import STATUS_OF
@@ -57,27 +58,6 @@ class Offence:
         return f"call {self.number} ({self.call.way}, {size} bytes, sha256 {digest}): {self.reason}"
 
 
-@dataclass
-class Report:
-    """Answers per code, processes before and after, and the first call that was answered wrongly."""
-
-    answers: Counter[str] = field(default_factory=Counter)
-    repeated: int = 0
-    seconds: float = 0.0
-    memory: list[Memory] = field(default_factory=list)
-    offence: Offence | None = None
-
-    @property
-    def growth(self) -> int:
-        """Bytes that the workers grew by after the warm-up."""
-        return self.memory[-1].workers - self.memory[0].workers
-
-    @property
-    def workers_stayed(self) -> bool:
-        """Whether the workers at the end are those of the beginning."""
-        return self.memory[-1].pids == self.memory[0].pids
-
-
 @dataclass(frozen=True)
 class Memory:
     """Resident bytes of the model's workers together and of the front end."""
@@ -85,6 +65,39 @@ class Memory:
     pids: frozenset[int]
     workers: int
     front_end: int
+
+
+@dataclass
+class Report:
+    """Answers per code, the processes before, after the warm-up and at the end, and the first call that
+    was answered wrongly.
+    """
+
+    before: Memory
+    warm: Memory
+    after: Memory
+    answers: Counter[str] = field(default_factory=Counter)
+    repeated: int = 0
+    seconds: float = 0.0
+    offence: Offence | None = None
+
+    @property
+    def growth(self) -> int:
+        """Bytes that the workers grew by after the warm-up."""
+        return self.after.workers - self.warm.workers
+
+    @property
+    def workers_stayed(self) -> bool:
+        """Whether the workers are the same all the time."""
+        return self.before.pids == self.warm.pids == self.after.pids
+
+    def take(self, number: int, call: Call, answer: Answer | str) -> None:
+        """Count an answer; a string says why there is none."""
+        reason = answer if isinstance(answer, str) else complaint(call, answer)
+        if reason is not None:
+            self.offence = Offence(number, call, reason)
+        elif isinstance(answer, Answer):
+            self.answers[name_of(answer)] += 1
 
 
 def call_of(seed: int, number: int) -> Call:
@@ -104,37 +117,30 @@ def fuzz(
 
     `told` is given the number of answers so far.
     """
-    report = Report()
+    before = measure(server, model)
+    report = Report(before, before, before)
     sender = Sender(server, model)
 
-    def send(number: int) -> tuple[Call, Answer | str]:
+    def send(number: int) -> tuple[int, Call, Answer | str]:
         call = call_of(seed, number)
         try:
-            return call, sender(call)
+            return number, call, sender(call)
         except (httpx.TransportError, grpc.RpcError, ValueError) as error:
-            return call, f"no answer: {error!r}"[:300]
+            return number, call, f"no answer: {error!r}"[:300]
 
-    warm = round(count * WARM_UP)
     started = time.monotonic()
-    before = measure(server, model)
     with sender.connected(), ThreadPoolExecutor(CONNECTIONS) as pool:
-        for start, end in ((first, first + warm), (first + warm, first + count)):
-            for number, (call, answer) in enumerate(pool.map(send, range(start, end)), start):
-                reason = answer if isinstance(answer, str) else complaint(call, answer)
-                if reason is not None:
-                    report.offence = Offence(number, call, reason)
-                    pool.shutdown(cancel_futures=True)
-                    break
-                assert isinstance(answer, Answer)
-                report.answers[name_of(answer)] += 1
-                told(number - first + 1)
+        sent = pool.map(send, range(first, first + count))
+        for done, (number, call, answer) in enumerate(sent, 1):
+            report.take(number, call, answer)
             if report.offence:
+                pool.shutdown(cancel_futures=True)
                 break
-            report.memory.append(measure(server, model))
-    report.memory.append(measure(server, model))
-    if before.pids != report.memory[0].pids:
-        report.memory.insert(0, before)
+            if done == round(count * WARM_UP):
+                report.warm = measure(server, model)
+            told(done)
     report.seconds = time.monotonic() - started
+    report.after = measure(server, model)
     report.repeated = sender.repeated
     return report
 
@@ -164,6 +170,8 @@ class Sender:
         self.model = model
         self.repeated = 0
         versions = [m["version"] for m in server.status()["models"] if m["name"] == model]
+        if not versions:
+            raise ServerError(f"no model {model} is served; look at `bertserve status`")
         self.paths = {
             "predictions": f"/predictions/{model}",
             "version": f"/predictions/{model}/{versions[0]}",
