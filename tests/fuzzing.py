@@ -14,16 +14,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import bodies
 import grpc
 import httpx
 import psutil
-import stubs
-from bodies import Call
 
+import bodies
+import stubs
 from bertserve.errors import ServerError
 from bertserve.keys import bearer
 from bertserve.server import Server
+from bodies import Call
 from handler.errors import STATUS_OF
 
 CONNECTIONS = 16

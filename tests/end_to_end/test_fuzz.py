@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import pytest
+
 import bodies
 import fuzzing
-import pytest
 from fuzzing import Answer
-
 from serving import Served
 
 CALLS = 3_000

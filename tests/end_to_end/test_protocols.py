@@ -16,12 +16,12 @@ import grpc
 import httpx
 import numpy
 import pytest
-import stubs
 import tritonclient.http as triton  # type: ignore[import-untyped]
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 from tritonclient.utils import InferenceServerException  # type: ignore[import-untyped]
 
+import stubs
 import tiny
 from bertserve.handler.values import Prediction, Text
 from bertserve.keys import bearer

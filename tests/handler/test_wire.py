@@ -7,11 +7,11 @@ import random
 import struct
 from typing import Any
 
-import bodies
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import bodies
 import fakes
 import tiny
 
