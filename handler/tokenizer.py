@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from .errors import LoadError, RequestError
 from .values import Encoding, Text
+
+# a tokenizer takes about 100 bytes a character while it works, and a worker would keep them
+_CHARACTERS_AT_ONCE = 100_000
 
 
 class Tokenizer:
@@ -35,25 +38,33 @@ class Tokenizer:
 
     def __call__(self, texts: Sequence[Text]) -> list[Encoding | RequestError]:
         """Encode the texts, in order; a text that cannot be encoded gets an error of its own."""
+        return [result for some in _chunks(texts) for result in self._encode(some)]
+
+    def _encode(self, texts: Sequence[Text]) -> list[Encoding | RequestError]:
         encodings = self._backend.encode_batch_fast([_as_input(text) for text in texts])
-        results: list[Encoding | RequestError] = []
+        results: dict[int, Encoding | RequestError] = {}
         too_long: dict[int, list[int]] = defaultdict(list)
         for index, (text, encoding) in enumerate(zip(texts, encodings, strict=True)):
             limit = text.max_length or self.max_length
-            error = self._check_limit(text, limit)
-            if not encoding.ids:  # control characters alone, and a tokenizer without special tokens
-                error = RequestError("empty_text", "the text has no tokens; send at least one word")
-            if error is None and len(encoding.ids) > limit and not text.truncate:
-                error = _too_long(len(encoding.ids), limit)
-            elif error is None and len(encoding.ids) > limit:
+            if error := self._check(text, len(encoding), limit):
+                results[index] = error
+            elif len(encoding) > limit:
                 too_long[limit].append(index)
-            results.append(error or self._encoding(encoding, text, truncated=False))
+            else:
+                results[index] = self._encoding(encoding, text, truncated=False)
+        del encodings  # those of long texts are large
         for limit, indices in too_long.items():
-            for index, cut in zip(
-                indices, self._truncate([texts[i] for i in indices], limit), strict=True
-            ):
-                results[index] = cut
-        return results
+            cut = self._truncate([texts[index] for index in indices], limit)
+            results.update(zip(indices, cut, strict=True))
+        return [results[index] for index in range(len(texts))]
+
+    def _check(self, text: Text, tokens: int, limit: int) -> RequestError | None:
+        """What is wrong with a text of so many tokens, if anything is."""
+        if error := self._check_limit(text, limit):
+            return error
+        if not tokens:  # control characters alone, and a tokenizer without special tokens
+            return RequestError("empty_text", "the text has no tokens; send at least one word")
+        return _too_long(tokens, limit) if tokens > limit and not text.truncate else None
 
     def _check_limit(self, text: Text, limit: int) -> RequestError | None:
         smallest = self._special_tokens[text.text_pair is not None] + 1
@@ -82,6 +93,21 @@ class Tokenizer:
     def _encoding(self, encoding: Any, text: Text, *, truncated: bool) -> Encoding:
         types = encoding.type_ids if self._gives_token_types else [0] * len(encoding.ids)
         return Encoding(encoding.ids, types, truncated, text.activation)
+
+
+def _chunks(texts: Sequence[Text]) -> Iterator[list[Text]]:
+    """Texts that are tokenized in one call: all of them, unless they are very long."""
+    chunk: list[Text] = []
+    characters = 0
+    for text in texts:
+        size = len(text.text) + len(text.text_pair or "")
+        if chunk and characters + size > _CHARACTERS_AT_ONCE:
+            yield chunk
+            chunk, characters = [], 0
+        chunk.append(text)
+        characters += size
+    if chunk:
+        yield chunk
 
 
 def _as_input(text: Text) -> str | tuple[str, str]:

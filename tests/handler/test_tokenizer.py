@@ -120,3 +120,12 @@ def test_a_tokenizer_that_is_only_a_vocabulary_is_loaded(tmp_path: Path) -> None
     assert isinstance(encoding, Encoding)
     assert encoding.input_ids == AutoTokenizer.from_pretrained(tmp_path)("Good film")["input_ids"]
     assert encoding.input_ids == [2, 5, 6, 3]
+
+
+def test_very_long_texts_are_encoded_one_after_the_other_and_alike(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [Text(text) for text in ("good " * 30, "a", "film " * 30, "the", "bad")]
+    together = tokenizer(texts)
+    monkeypatch.setattr("handler.tokenizer._CHARACTERS_AT_ONCE", 100)
+    assert tokenizer(texts) == together
