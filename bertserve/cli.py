@@ -246,6 +246,8 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Classify texts, a file of any length too."""
+    if as_json and output not in (None, Output.json):
+        raise ConfigError(f"--json and --output {output} contradict each other; give one of them")
     server = servers.find(config)
     usual = Output.table if out.is_terminal else Output.json
     shape = Output.json if as_json else output or usual
@@ -318,7 +320,7 @@ def _texts(
             lines = stack.enter_context(_opened(file))
             sources.append(read_texts(lines, file.name.lower(), column, pair_column))
         elif column or pair_column:
-            raise ConfigError("--column needs --file; give both")
+            raise ConfigError("--column and --pair-column need --file; give it too")
         found = chain.from_iterable(sources)
         first = next(found, None)
         if first is None:

@@ -17,9 +17,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sized
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any, ClassVar, overload
 
 import grpc
@@ -28,9 +29,9 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from typing_extensions import Self, Unpack
 
-from .conversation import ASYNCHRONOUS, BLOCKING, Conversation, Mode, Transport, finish
-from .errors import TextError
-from .keys import Kind, fresh_key, read_key
+from .conversation import Conversation, Mode, Transport, finish
+from .errors import TextError, Unavailable
+from .keys import NO_PROXY, Kind, fresh_key, read_key
 from .over_grpc import CHANNEL_OPTIONS, GrpcTransport
 from .over_http import HttpTransport
 from .results import Description, Input, Model, Options, Prediction
@@ -40,12 +41,14 @@ CHARACTERS_PER_REQUEST = 100_000
 IN_FLIGHT = 4
 
 Key = str | Callable[[Kind], str | None] | None
+Results = list[Prediction | TextError]
 
 
 class _Model:
     """One served model, and the conversation about it."""
 
-    _mode: ClassVar[Mode]
+    def _make_mode(self) -> Mode:
+        raise NotImplementedError
 
     def __init__(
         self,
@@ -60,12 +63,19 @@ class _Model:
         self.model = model
         self.version = version
         self._transport = transport
-        self._conversation = Conversation(transport, self._mode, read_key, timeout, deadline)
+        self._conversation = Conversation(transport, self._make_mode(), read_key, timeout, deadline)
         self._in_flight = in_flight
 
 
 class _Blocking(_Model):
-    _mode = BLOCKING
+    def _make_mode(self) -> Mode:
+        self._closed = Event()
+
+        def sleep(seconds: float) -> None:
+            if self._closed.wait(seconds):
+                raise Unavailable("the client was closed before an answer came")
+
+        return Mode(sleep, lambda function, *arguments: function(*arguments))
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +84,8 @@ class _Blocking(_Model):
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; requests that wait for another try end."""
+        self._closed.set()
         finish(self._transport.close())
 
     @overload  # a str is an iterable of str too, and means one text here
@@ -103,21 +114,23 @@ class _Blocking(_Model):
         self, texts: Iterable[Input], *, progress: bool = False, **options: Unpack[Options]
     ) -> Iterator[Prediction | TextError]:
         """Classify texts as they come and are asked for, in order, a few requests ahead."""
-        batches = _Batches()
-        window: deque[Any] = deque()
-        with _bar(texts, progress) as advance, ThreadPoolExecutor(self._in_flight) as pool:
+        batches, source = _Batches(), _Source(texts)
+        window: deque[Future[Results]] = deque()
+        pool = ThreadPoolExecutor(self._in_flight)
+        with _bar(texts, progress) as advance:
             try:
-                for text in texts:
+                for text in source.until_it_fails():
                     for batch in batches.add(text):
                         window.append(pool.submit(self._classify_batch, batch, options))
-                    while len(window) >= self._in_flight:
+                    while len(window) >= self._in_flight or (window and window[0].done()):
                         yield from advance(window.popleft().result())
                 if batches.rest:
                     window.append(pool.submit(self._classify_batch, batches.rest, options))
                 while window:
                     yield from advance(window.popleft().result())
-            finally:
+            finally:  # whoever is interrupted does not wait for what is under way
                 pool.shutdown(wait=False, cancel_futures=True)
+        source.raise_failure()
 
     def _classify_batch(self, batch: list[Input], options: Options) -> list[Prediction | TextError]:
         return finish(self._conversation.classify_batch(self.model, self.version, batch, options))
@@ -136,7 +149,8 @@ class _Blocking(_Model):
 
 
 class _Asynchronous(_Model):
-    _mode = ASYNCHRONOUS
+    def _make_mode(self) -> Mode:
+        return Mode(asyncio.sleep, asyncio.to_thread)
 
     async def __aenter__(self) -> Self:
         return self
@@ -187,14 +201,14 @@ class _Asynchronous(_Model):
         **options: Unpack[Options],
     ) -> AsyncIterator[Prediction | TextError]:
         """Classify texts as they come and are asked for, in order, a few requests ahead."""
-        batches = _Batches()
-        window: deque[asyncio.Task[list[Prediction | TextError]]] = deque()
+        batches, source = _Batches(), _Source(texts)
+        window: deque[asyncio.Task[Results]] = deque()
         with _bar(texts, progress) as advance:
             try:
-                async for text in _each(texts):
+                async for text in source.until_it_fails_asynchronously():
                     for batch in batches.add(text):
                         window.append(asyncio.create_task(self._classify_batch(batch, options)))
-                    while len(window) >= self._in_flight:
+                    while len(window) >= self._in_flight or (window and window[0].done()):
                         for result in advance(await window.popleft()):
                             yield result
                 if batches.rest:
@@ -206,6 +220,7 @@ class _Asynchronous(_Model):
             finally:
                 for task in window:
                     task.cancel()
+        source.raise_failure()
 
     async def _classify_batch(
         self, batch: list[Input], options: Options
@@ -245,7 +260,7 @@ class _OverHttp(_Model):
             return lambda kind: fresh_key(path, kind, management_url)
 
         super().__init__(
-            HttpTransport(self._library(), url, management_url),
+            HttpTransport(self._library(mounts=NO_PROXY), url, management_url),
             model,
             version,
             _key_reader(key, key_file, from_file),
@@ -280,9 +295,9 @@ class _OverGrpc(_Model):
                 return self._library.insecure_channel(address, options=CHANNEL_OPTIONS)
             return self._library.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
 
-        targets = {"inference": target, "management": management_target}
+        targets: dict[Kind, str] = {"inference": target, "management": management_target}
         super().__init__(
-            GrpcTransport({kind: channel(targets[kind]) for kind in targets}, targets),
+            GrpcTransport(channel, targets),
             model,
             version,
             _key_reader(key, key_file, from_file),
@@ -299,7 +314,8 @@ class Client(_OverHttp, _Blocking):
     key                   the inference key, or a function that gives a valid key of a kind
     key_file              TorchServe's key_file.json, in place of `key`; it is read again, and a key that
                           has expired is renewed, when the server refuses one
-    timeout, deadline     seconds for one try, and for all tries of a request together
+    timeout               seconds that one try may stay without an answer
+    deadline              seconds after which a request is not tried again
     in_flight             requests of up to 32 texts that are under way at once
     """
 
@@ -336,8 +352,11 @@ def _key_reader(
     key: Key, key_file: str | Path | None, from_file: Callable[[Path], Callable[[Kind], str]]
 ) -> Callable[[Kind], str | None]:
     if key_file is not None:
-        return from_file(Path(key_file))
-    return key if callable(key) else lambda _: key
+        return from_file(Path(key_file).expanduser())
+    if callable(key):
+        return key
+    fixed = key.strip() if key else None  # files that hold a key end with a line break
+    return lambda _: fixed
 
 
 class _Batches:
@@ -349,7 +368,7 @@ class _Batches:
 
     def add(self, text: Input) -> Iterator[list[Input]]:
         """The batch that is complete before this text, if one is."""
-        size = len(text) if isinstance(text, str) else len(text.text) + len(text.text_pair)
+        size = _size(text)
         is_full = len(self.rest) == TEXTS_PER_REQUEST
         if is_full or (self.rest and self._characters + size > CHARACTERS_PER_REQUEST):
             yield self.rest
@@ -358,16 +377,39 @@ class _Batches:
         self._characters += size
 
 
-async def _each(texts: Iterable[Input] | AsyncIterable[Input]) -> AsyncIterator[Input]:
-    if isinstance(texts, AsyncIterable):
-        async for text in texts:
-            yield text
-    else:
-        for text in texts:
-            yield text
+def _size(text: Input) -> int:
+    if not isinstance(text, Input):
+        raise TypeError(f"a text is a str or a Pair, not a {type(text).__name__}")
+    return len(text) if isinstance(text, str) else len(text.text) + len(text.text_pair)
 
 
-Results = list[Prediction | TextError]
+class _Source:
+    """Where texts come from; if it fails, what it gave before is classified before that is raised."""
+
+    def __init__(self, texts: Any) -> None:
+        self._texts = texts
+        self._failure: Exception | None = None
+
+    def until_it_fails(self) -> Iterator[Input]:
+        try:
+            yield from self._texts
+        except Exception as error:
+            self._failure = error
+
+    async def until_it_fails_asynchronously(self) -> AsyncIterator[Input]:
+        try:
+            if isinstance(self._texts, AsyncIterable):
+                async for text in self._texts:
+                    yield text
+            else:
+                for text in self._texts:
+                    yield text
+        except Exception as error:
+            self._failure = error
+
+    def raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from beginning to end at the first step, see `finish`.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import random
@@ -17,7 +16,16 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Protocol, TypeVar, cast
 
-from .errors import ClientError, KeyRefused, TextError, TimedOut, TooLarge, Unavailable
+from .errors import (
+    ClientError,
+    KeyRefused,
+    ServerError,
+    TextError,
+    TimedOut,
+    TooLarge,
+    Unavailable,
+    WorkerDied,
+)
 from .keys import Kind
 from .results import (
     Description,
@@ -26,6 +34,7 @@ from .results import (
     Options,
     Prediction,
     from_wire,
+    is_error,
     read_description,
     read_model,
     to_wire,
@@ -35,6 +44,9 @@ Result = TypeVar("Result")
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
+_SHORTEST_TRY = 1.0
+_MOST_RENEWALS = 2
+_MOST_DEATHS = 2
 _MODELS_PER_PAGE = 1000
 
 
@@ -88,10 +100,6 @@ class Mode:
     call: Callable[..., Any]
 
 
-BLOCKING = Mode(time.sleep, lambda function, *arguments: function(*arguments))
-ASYNCHRONOUS = Mode(asyncio.sleep, asyncio.to_thread)
-
-
 async def settle(value: Awaitable[Result] | Result) -> Result:
     """The value, awaited where it comes from an asynchronous library."""
     return await value if inspect.isawaitable(value) else value
@@ -111,7 +119,8 @@ def finish(coroutine: Coroutine[Any, Any, Result]) -> Result:
 class Conversation:
     """`read_key` gives a key of a kind; it is asked again when the server refuses the last one.
 
-    `timeout` is for one try, `deadline` for all tries of a request, in seconds.
+    `timeout` is how long one try may stay without an answer, `deadline` when no other one is begun, in
+    seconds.
     """
 
     transport: Transport
@@ -149,6 +158,11 @@ class Conversation:
                 *await self.classify_batch(model, version, texts[middle:], options),
             ]
         results = [from_wire(answer) for answer in answers]
+        late = [index for index, result in enumerate(results) if _is_overloaded(result)]
+        if 0 < len(late) < len(texts):
+            again = await self.classify_batch(model, version, [texts[i] for i in late], options)
+            for index, result in zip(late, again, strict=True):
+                results[index] = result
         for result in results:  # the place in a request says nothing to who did not make it
             if isinstance(result, TextError):
                 result.fields.pop("index", None)
@@ -156,19 +170,17 @@ class Conversation:
 
     async def describe(self, model: str, version: str | None) -> Description:
         """What the model's handler says of itself."""
-        (described,) = await self._ask(Describe(model, version, customized=True))
-        metadata = described.get("customizedMetadata")
-        if not metadata:
-            raise ClientError(f"{model} says nothing of itself; was it built with bertserve?")
-        return read_description(metadata)
+        operation = Describe(model, version, customized=True)
+        return await self._ask(operation, lambda page: read_description(page[0]))
 
     async def ready(self, model: str, version: str | None) -> bool:
         """Whether all workers of the model are READY; asked once, since no answer is one too."""
         try:
-            (described,) = await self._ask(Describe(model, version), deadline=0)
+            found = await self._ask(
+                Describe(model, version), lambda page: read_model(page[0], default=""), deadline=0
+            )
         except (Unavailable, TimedOut):
             return False
-        found = read_model(described, default="")
         return found.ready > 0 and found.state == "READY"
 
     async def models(self) -> list[Model]:
@@ -176,66 +188,103 @@ class Conversation:
         found: list[Model] = []
         operation: ListModels | None = ListModels()
         while operation:
-            page = await self._ask(operation)
-            for listed in page["models"]:
-                name = listed["modelName"]
-                (default,) = await self._ask(Describe(name))
-                versions = await self._ask(Describe(name, "all"))
-                found += [read_model(version, default["modelVersion"]) for version in versions]
-            token = page.get("nextPageToken")
-            operation = ListModels(int(token)) if token else None
+            names, token = await self._ask(operation, _read_page)
+            for name in names:
+                found += await self._versions(name)
+            operation = ListModels(token) if token else None
         return found
+
+    async def _versions(self, name: str) -> list[Model]:
+        default = await self._ask(Describe(name), lambda page: str(page[0]["modelVersion"]))
+        return await self._ask(
+            Describe(name, "all"), lambda page: [read_model(version, default) for version in page]
+        )
 
     async def _predict(
         self, model: str, version: str | None, body: dict[str, Any]
     ) -> list[dict[str, Any]]:
         """One answer a text; a request that was refused as a whole raises its TextError."""
-        answer = await self._ask(Predict(model, version, json.dumps(body).encode()))
         texts = body.get("texts")
-        if texts is None:
-            answers, wanted = [answer], 1
-        elif isinstance(answer, dict) and isinstance(answer.get("error"), dict):
-            error = TextError(**answer["error"])
-            raise TooLarge(error.message) if error.code == "too_many_texts" else error
-        else:
-            answers, wanted = answer, len(texts)
-        if (
-            not isinstance(answers, list)
-            or len(answers) != wanted
-            or not all(map(_is_map, answers))
-        ):
-            raise _unexpected()
-        return answers
 
-    async def _ask(self, operation: Operation, deadline: float | None = None) -> Any:
+        def read(answer: Any) -> list[dict[str, Any]]:
+            if texts is not None and is_error(answer):
+                error = TextError(**answer["error"])
+                raise TooLarge(error.message) if error.code == "too_many_texts" else error
+            answers, wanted = ([answer], 1) if texts is None else (answer, len(texts))
+            if not isinstance(answers, list) or len(answers) != wanted:
+                raise _unexpected()
+            if not all(map(_is_map, answers)):
+                raise _unexpected()
+            return answers
+
+        return await self._ask(Predict(model, version, _to_json(body)), read)
+
+    async def _ask(
+        self,
+        operation: Operation,
+        read: Callable[[Any], Result],
+        deadline: float | None = None,
+    ) -> Result:
         content = await self._send(operation, self.deadline if deadline is None else deadline)
         try:
-            return json.loads(content)
-        except ValueError as error:
+            return read(json.loads(content))
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise _unexpected() from error
 
     async def _send(self, operation: Operation, deadline: float) -> bytes:
         """Send until it is answered: again with a new key, and again after a pause."""
         last = time.monotonic() + deadline
-        key = await self._key(operation.kind)
+        timeout = min(self.timeout, deadline) if deadline else self.timeout
+        await self._key(
+            operation.kind
+        )  # a file that is missing at first is a mistake: no second try
+        refusal: KeyRefused | None = None
+        refused: list[str | None] = []
+        deaths = 0
         for attempt in count():
             try:
-                return await self.transport.send(operation, key, self.timeout)
-            except KeyRefused:
-                refused, key = key, await self._key(operation.kind, renew=True)
-                if key == refused:
+                key = await self._key(operation.kind)
+                if refusal and key in refused:
+                    raise refusal
+                return await self.transport.send(operation, key, timeout)
+            except KeyRefused as error:
+                refusal = error
+                refused.append(self._keys.pop(operation.kind, None))
+                if len(refused) > _MOST_RENEWALS:
                     raise
-            except Unavailable:
+            except Unavailable as error:
+                deaths += isinstance(error, WorkerDied)
                 pause = random.uniform(0.5, 1) * min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
-                if time.monotonic() + pause > last:
+                left = last - time.monotonic() - pause
+                if left < 0 or deaths > _MOST_DEATHS:
                     raise
+                timeout = min(self.timeout, max(left, _SHORTEST_TRY))
                 await settle(self.mode.sleep(pause))
         raise AssertionError  # the loop has no end
 
-    async def _key(self, kind: Kind, *, renew: bool = False) -> str | None:
-        if renew or kind not in self._keys:
-            self._keys[kind] = await settle(self.mode.call(self.read_key, kind))
+    async def _key(self, kind: Kind) -> str | None:
+        if kind not in self._keys:
+            try:
+                self._keys[kind] = await settle(self.mode.call(self.read_key, kind))
+            except ServerError as error:  # the file is away, as the server may be
+                raise Unavailable(str(error)) from error
         return self._keys[kind]
+
+
+def _read_page(page: Any) -> tuple[list[str], int]:
+    """Names of models, and the token of the next page; 0 where there is none."""
+    return [model["modelName"] for model in page["models"]], int(page.get("nextPageToken") or 0)
+
+
+def _to_json(body: dict[str, Any]) -> bytes:
+    try:
+        return json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which the model refuses in its place
+        return json.dumps(body).encode()
+
+
+def _is_overloaded(result: Prediction | TextError) -> bool:
+    return isinstance(result, TextError) and result.code == "overloaded"
 
 
 def _is_map(answer: object) -> bool:

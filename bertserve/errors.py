@@ -6,7 +6,8 @@ BertserveError
 ├── ServerError         TorchServe does not start, or does not do what it was asked
 │   └── NotRunning      there is no server to talk to
 └── ClientError         a model does not answer
-    ├── Unavailable     no server, no worker, or one that died: tried again until the deadline
+    ├── Unavailable     no server, or no worker: tried again until the deadline
+    │   └── WorkerDied  the worker died while it had the request: tried again twice
     ├── TimedOut        no answer in time
     ├── KeyRefused      the key is missing, wrong, or has expired
     ├── ModelNotFound   the server has no such model, or no such version of it
@@ -44,7 +45,11 @@ class ClientError(BertserveError):
 
 
 class Unavailable(ClientError):
-    """No server, no worker, or one that died; clients try again until their deadline."""
+    """No server, or no worker; clients try again until their deadline."""
+
+
+class WorkerDied(Unavailable):
+    """The worker died while it had the request, which may be why: clients try again only twice."""
 
 
 class TimedOut(ClientError):
@@ -63,10 +68,13 @@ class TextError(ClientError):
     """A model refused a request or one text of it; `fields` are those of the wire's error object."""
 
     def __init__(self, code: str, message: str, **fields: Any) -> None:
-        super().__init__(message)
+        super().__init__(code, message)
         self.code = code
         self.message = message
         self.fields = fields
+
+    def __str__(self) -> str:
+        return self.message
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, TextError):
@@ -82,3 +90,4 @@ class TooLarge(TextError):
 
     def __init__(self, message: str) -> None:
         super().__init__("too_large", message)
+        self.args = (message,)  # what pickle makes it anew from

@@ -27,6 +27,7 @@ def read_texts(
     column, pair_column   where the texts stand in a .csv or .jsonl file; the first is `text`, or the only
                           column there is, if not given
     """
+    lines = _without_mark(lines)
     try:
         if name.endswith(".csv"):
             yield from _read_csv(lines, name, column, pair_column)
@@ -40,13 +41,20 @@ def read_texts(
         raise ConfigError(f"{name} cannot be read as UTF-8 text: {error}") from error
 
 
+def _without_mark(lines: Iterable[str]) -> Iterator[str]:
+    """The lines without the byte order mark that some programs put before the first."""
+    for number, line in enumerate(lines):
+        yield line.removeprefix("\ufeff") if number == 0 else line
+
+
 def _read_csv(
     lines: Iterable[str], name: str, column: str | None, pair_column: str | None
 ) -> Iterator[Input]:
     csv.field_size_limit(_LONGEST_FIELD)
     rows = csv.DictReader(lines)
-    columns = [title.lstrip("\ufeff") for title in rows.fieldnames or ()]
-    rows.fieldnames = columns
+    columns = list(rows.fieldnames or ())
+    if not columns:
+        raise ConfigError(f"{name} is empty; its first line must name its columns")
     column = column or (columns[0] if len(columns) == 1 else "text")
     for wanted in filter(None, (column, pair_column)):
         if wanted not in columns:
@@ -84,11 +92,16 @@ def _input(row: dict[str, Any], column: str, pair_column: str | None, place: str
 
 def write_json(results: Iterable[tuple[Input, Result]], out: TextIO) -> None:
     """One list of objects."""
-    separator = "[\n"
-    for text, result in results:
-        out.write(separator + _indented(as_row(text, result)))
-        separator = ",\n"
-    out.write("\n]\n" if separator == ",\n" else "[]\n")
+    opened = False
+    try:
+        for text, result in results:
+            out.write((",\n" if opened else "[\n") + _indented(as_row(text, result)))
+            opened = True
+    finally:  # also where the rest cannot be had: what there is can be read
+        if opened:
+            out.write("\n]\n")
+    if not opened:
+        out.write("[]\n")
 
 
 def write_jsonl(results: Iterable[tuple[Input, Result]], out: TextIO) -> None:

@@ -9,11 +9,24 @@ from urllib.parse import quote
 import httpx
 
 from .conversation import Describe, ListModels, Operation, Predict, settle
-from .errors import ClientError, KeyRefused, ModelNotFound, TimedOut, TooLarge, Unavailable
+from .errors import (
+    ClientError,
+    KeyRefused,
+    ModelNotFound,
+    TimedOut,
+    TooLarge,
+    Unavailable,
+    WorkerDied,
+)
 from .keys import bearer
+from .results import is_error
 
 # TorchServe's own for a worker that died or ran out of memory, and for a full queue; a proxy's
 _WORTH_ANOTHER_TRY = (502, 503, 504, 507)
+# what a gateway answers for itself, perhaps in a shape like the handler's
+_NOT_THE_HANDLER = (401, 403, 404)
+# other failures to connect are tried again, a name that is not found too: name servers have bad moments
+_MISTAKES = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 
 
 class HttpTransport:
@@ -34,7 +47,7 @@ class HttpTransport:
                     **as_request(operation, url), headers=_headers(operation, key), timeout=timeout
                 )
             )
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeEncodeError) as error:
             raise failure(error, url) from error
         return read_response(response)
 
@@ -70,9 +83,7 @@ def read_response(response: httpx.Response) -> bytes:
     if status == 200:
         return response.content
     value = _json(response)
-    if isinstance(value, list) or (
-        isinstance(value, dict) and isinstance(value.get("error"), dict)
-    ):
+    if status not in (*_NOT_THE_HANDLER, *_WORTH_ANOTHER_TRY) and _is_answer(value):
         return response.content
     value = value if isinstance(value, dict) else {}
     reason = f"{value.get('message') or 'no reason given'} ({status})"
@@ -82,21 +93,30 @@ def read_response(response: httpx.Response) -> bytes:
         raise ModelNotFound(f"the server has no such model: {reason}; see `bertserve status`")
     if status == 413:
         raise TooLarge(f"the text is larger than the server's max_request_size: {reason}")
-    if status in _WORTH_ANOTHER_TRY or (status == 500 and "Worker died" in reason):
+    if "Worker died" in reason:
+        raise WorkerDied(f"the model's worker died while it had the request: {reason}")
+    if status in _WORTH_ANOTHER_TRY:
         raise Unavailable(f"the model cannot answer now: {reason}")
     raise ClientError(f"the server answers with an error: {reason}")
 
 
-def failure(error: httpx.HTTPError, url: str) -> ClientError:
+def failure(error: Exception, url: str) -> ClientError:
     """What it means that no answer came."""
+    if isinstance(error, UnicodeEncodeError):
+        return ClientError("the key is not ASCII; copy it from key_file.json")
     if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
         return TimedOut(f"no answer from {url} in time ({type(error).__name__})")
-    if isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol):
+    is_mistake = isinstance(error, _MISTAKES) or "SSL" in str(error)
+    if isinstance(error, httpx.TransportError) and not is_mistake:
         return Unavailable(
             f"no answer from {url} ({type(error).__name__}); is the server running? "
             "`bertserve status`"
         )
     return ClientError(f"{url} cannot be used: {error}")
+
+
+def _is_answer(value: Any) -> bool:
+    return is_error(value) or (isinstance(value, list) and all(map(is_error, value)))
 
 
 def _json(response: httpx.Response) -> Any:

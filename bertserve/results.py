@@ -121,18 +121,25 @@ def to_wire(text: Input) -> dict[str, str]:
 
 def from_wire(answer: Mapping[str, Any]) -> Prediction | TextError:
     """One text's answer in the native protocol, with details or without, or its error."""
-    if isinstance(
-        answer.get("error"), Mapping
-    ):  # a label may be called so too: a number stands there
+    if is_error(answer):
         return TextError(**answer["error"])
     if isinstance(answer.get("probabilities"), Mapping):
         return Prediction(**{field.name: answer[field.name] for field in fields(Prediction)})
     return Prediction(answer)
 
 
+def is_error(answer: object) -> bool:
+    """Whether it is the wire's error object; a label may be called "error" too, with a number."""
+    error = answer.get("error") if isinstance(answer, Mapping) else None
+    return isinstance(error, Mapping) and all(
+        isinstance(error.get(key), str) for key in ("code", "message")
+    )
+
+
 def read_description(described: Mapping[str, Any]) -> Description:
-    """A handler's own description; keys that are not known here are left out."""
-    known = {field.name: described[field.name] for field in fields(Description)}
+    """A handler's own words in a description; keys that are not known here are left out."""
+    own = described["customizedMetadata"]
+    known = {field.name: own[field.name] for field in fields(Description)}
     return Description(**{**known, "labels": tuple(known["labels"])})
 
 

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 
 
 def micro_batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
-    """Cut texts into micro-batches of neighbours in length, the longest first.
+    """Cut texts into micro-batches of neighbours in length, the shortest first.
 
     lengths         tokens of each text
     token_budget    tokens of one micro-batch, padding included: its longest text × its texts
 
     Returns the indices of the texts of each micro-batch; each index appears once. A text that is
-    longer than the budget is a micro-batch of its own. Longest first, so that memory is asked for at
-    once and not bit by bit.
+    longer than the budget is a micro-batch of its own.
     """
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
@@ -21,4 +20,4 @@ def micro_batches(lengths: Sequence[int], token_budget: int) -> list[list[int]]:
             batches[-1].append(index)
         else:
             batches.append([index])
-    return batches
+    return batches[::-1]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import math
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,13 +41,25 @@ class Classifier:
         self._takes_token_types = "token_type_ids" in inspect.signature(model.forward).parameters
 
     @torch.inference_mode()
-    def __call__(self, encodings: Sequence[Encoding]) -> torch.Tensor:
-        """Logits of the texts, in order: float32 on the CPU, [texts, labels]."""
+    def __call__(
+        self, encodings: Sequence[Encoding], time_limit: float = math.inf
+    ) -> tuple[torch.Tensor, list[bool]]:
+        """Logits of the texts, in order: float32 on the CPU, [texts, labels]; and which were reached.
+
+        Short texts come first, and no further micro-batch is begun after `time_limit` seconds, so that
+        few long texts cannot keep many short ones waiting.
+        """
+        last = time.monotonic() + time_limit
         lengths = [len(encoding.input_ids) for encoding in encodings]
-        logits = torch.empty(len(encodings), self._model.config.num_labels)
-        for indices in micro_batches(lengths, self.token_budget):
+        logits = torch.zeros(len(encodings), self._model.config.num_labels)
+        reached = [False] * len(encodings)
+        for number, indices in enumerate(micro_batches(lengths, self.token_budget)):
+            if number > 0 and time.monotonic() > last:
+                break
             logits[indices] = self._forward([encodings[index] for index in indices])
-        return logits
+            for index in indices:
+                reached[index] = True
+        return logits, reached
 
     def _forward(self, encodings: list[Encoding]) -> torch.Tensor:
         """Logits of one micro-batch, padded to its longest text."""

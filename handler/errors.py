@@ -26,6 +26,7 @@ STATUS_OF = {
     "internal_error": 500,
     "model_output_invalid": 500,
     "explanations_unsupported": 501,
+    "overloaded": 503,
 }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,14 +36,21 @@ Result = TypeVar("Result")
 class Pipeline:
     """A loaded model that turns Texts into Predictions.
 
-    `workers` is how many workers share the CPU with this one.
+    `workers` is how many workers share the CPU with this one. After `time_limit` seconds of computing the
+    texts that are left get an error, for somebody may be waiting.
     """
 
     def __init__(
-        self, model_dir: Path, settings: Settings, device: torch.device, workers: int = 1
+        self,
+        model_dir: Path,
+        settings: Settings,
+        device: torch.device,
+        workers: int = 1,
+        time_limit: float = math.inf,
     ) -> None:
         transformers.utils.logging.disable_progress_bar()
         self.settings = settings
+        self.time_limit = time_limit
         self.threads = use_threads(settings.threads, workers) if device.type == "cpu" else None
         model = load_model(model_dir, settings.precision)
         tokenizer = load_tokenizer(model_dir)
@@ -76,8 +84,19 @@ class Pipeline:
             ]
 
     def _classify(self, encodings: list[Encoding]) -> list[Prediction | RequestError]:
-        logits = self.classifier(encodings)
-        return predictions(logits, encodings, self.labels, self.activation)
+        logits, reached = self.classifier(encodings, self.time_limit)
+        results = predictions(logits, encodings, self.labels, self.activation)
+        return [
+            result if was_reached else self._overloaded()
+            for result, was_reached in zip(results, reached, strict=True)
+        ]
+
+    def _overloaded(self) -> RequestError:
+        return RequestError(
+            "overloaded",
+            f"the text was not reached within {self.time_limit:.0f} s of computing; send fewer or "
+            "shorter texts at once, or try again",
+        )
 
     def describe(self) -> dict[str, Any]:
         """What is loaded, for `describe` and for people."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import pickle
 import socket
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from pathlib import Path
+from threading import Event, Thread, Timer
 from typing import Any
 
 import grpc
@@ -20,6 +22,7 @@ from bertserve.errors import (
     TimedOut,
     TooLarge,
     Unavailable,
+    WorkerDied,
 )
 from bertserve.over_grpc import failure
 
@@ -32,11 +35,14 @@ def answering() -> Iterator[Callable[[int, bytes], str]]:
     def serve(status: int, body: bytes) -> str:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
+                self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
+
+            def do_GET(self) -> None:
+                self.do_POST()
 
             def log_message(self, *_: Any) -> None:
                 """Keep the tests' output clean."""
@@ -56,7 +62,13 @@ def answering() -> Iterator[Callable[[int, bytes], str]]:
     ("status", "body", "error", "message"),
     [
         (503, b'{"code": 503, "message": "no worker"}', Unavailable, "now: no worker .503."),
-        (500, b'{"code": 500, "message": "Worker died."}', Unavailable, "Worker died"),
+        (500, b'{"code": 500, "message": "Worker died."}', WorkerDied, "Worker died"),
+        (507, b'{"code": 507, "message": "Worker died."}', WorkerDied, "Worker died"),
+        (401, b'{"error": {"message": "no"}}', KeyRefused, "no reason given"),
+        (404, b'{"error": {"code": "a", "message": "b"}}', ModelNotFound, "no such model"),
+        (503, b'{"error": {"code": "overloaded", "message": "b"}}', Unavailable, "now"),
+        (422, b'{"error": {"code": "empty_text", "message": "b"}}', TextError, "b"),
+        (422, b'{"error": {"code": 7}}', ClientError, "no reason given .422."),
         (500, b'{"code": 500, "message": "else"}', ClientError, "an error: else .500."),
         (404, b'{"code": 404, "message": "Model not found: x"}', ModelNotFound, "not found: x"),
         (413, b'{"code": 413, "message": "large"}', TooLarge, "max_request_size: large"),
@@ -128,7 +140,7 @@ def test_a_server_that_is_silent_is_given_up() -> None:
         (grpc.StatusCode.PERMISSION_DENIED, "Token is incorrect", KeyRefused),
         (grpc.StatusCode.INTERNAL, "Model not found: x\n…ModelNotFoundException", ModelNotFound),
         (grpc.StatusCode.NOT_FOUND, "x", ModelNotFound),
-        (grpc.StatusCode.INTERNAL, "Worker died.\n…InternalServerException", Unavailable),
+        (grpc.StatusCode.INTERNAL, "Worker died.\n…InternalServerException", WorkerDied),
         (grpc.StatusCode.INTERNAL, "Model x has no worker to serve it", Unavailable),
         (grpc.StatusCode.UNAVAILABLE, "failed to connect", Unavailable),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, "larger than max", TooLarge),
@@ -146,9 +158,90 @@ def test_a_grpc_status_is_told_by_what_it_says(
         def details(self) -> str:
             return details
 
-    found = failure(Failed(), "127.0.0.1:7070")
+    found = failure(Failed(), "127.0.0.1:7070", size=100_000)
     assert type(found) is error
     assert "\n" not in str(found)
+
+
+def test_what_breaks_off_a_small_message_is_no_matter_of_its_size() -> None:
+    class Failed:
+        def code(self) -> grpc.StatusCode:
+            return grpc.StatusCode.RESOURCE_EXHAUSTED
+
+        def details(self) -> str:
+            return "rate limit"
+
+    assert type(failure(Failed(), "127.0.0.1:7070", size=1_000)) is Unavailable
+
+
+def test_a_key_that_cannot_be_sent_is_said_at_once(answering: Callable[[int, bytes], str]) -> None:
+    url = answering(200, b'{"a": 1.0}')
+    with Client("x", url=url, key="schlüssel") as client, pytest.raises(ClientError, match="ASCII"):
+        client.classify("a text")
+    with Client("x", url=url, key="key\n") as client:
+        assert client.classify("a text").label == "a"
+
+
+def test_tls_to_a_server_without_it_is_said_at_once(answering: Callable[[int, bytes], str]) -> None:
+    url = answering(200, b"").replace("http:", "https:")
+    with Client("x", url=url) as client, pytest.raises(ClientError, match="cannot be used"):
+        client.classify("a text")
+
+
+def test_a_key_file_that_is_not_there(tmp_path: Path) -> None:
+    for client in (Client("x", key_file=tmp_path / "k"), GrpcClient("x", key_file=tmp_path / "k")):
+        with client:
+            assert client.ready() is False
+            with pytest.raises(Unavailable, match="holds no readable inference key"):
+                client.classify("a text")
+
+
+def test_closing_a_client_ends_its_pauses(answering: Callable[[int, bytes], str]) -> None:
+    asked = Event()
+
+    def texts() -> Iterator[str]:
+        yield from ["a text"] * 33
+        asked.wait(60)
+        raise KeyboardInterrupt
+
+    with Client("x", url=answering(503, b"")) as client:
+        Timer(0.5, asked.set).start()
+        with pytest.raises(KeyboardInterrupt):
+            client.classify(texts())
+
+
+def test_what_a_failing_source_gave_is_classified(answering: Callable[[int, bytes], str]) -> None:
+    def texts() -> Iterator[str]:
+        yield "a text"
+        raise ValueError("no more")
+
+    with Client("x", url=answering(200, b'[{"a": 1.0}]')) as client:
+        results = client.classify_each(texts())
+        assert isinstance(next(results), Prediction)
+        with pytest.raises(ValueError, match="no more"):
+            next(results)
+
+
+@pytest.mark.parametrize("text", [None, float("nan"), ("a", "b"), 7])
+def test_what_is_no_text_is_a_mistake_of_the_caller(text: Any) -> None:
+    with Client("x") as client, pytest.raises(TypeError, match="a text is a str or a Pair, not a"):
+        client.classify([text])
+
+
+def test_results_can_go_to_another_process() -> None:
+    for error in (TextError("empty_text", "empty", index=3), TooLarge("large")):
+        copy = pickle.loads(pickle.dumps(error))
+        assert (type(copy), copy, str(copy)) == (type(error), error, error.message)
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b"null", b"[7]", b'[{"customizedMetadata": {}}]'])
+def test_garbage_from_management_is_a_client_error(
+    answering: Callable[[int, bytes], str], body: bytes
+) -> None:
+    with Client("x", management_url=answering(200, body)) as client:
+        for call in (client.ready, client.describe, client.models):
+            with pytest.raises(ClientError, match="not one of this protocol"):
+                call()
 
 
 def test_errors_for_every_text_are_results(answering: Callable[[int, bytes], str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,10 +13,12 @@ from bertserve.errors import (
     ClientError,
     KeyRefused,
     ModelNotFound,
+    ServerError,
     TextError,
     TimedOut,
     TooLarge,
     Unavailable,
+    WorkerDied,
 )
 from bertserve.keys import Kind
 
@@ -50,7 +52,7 @@ class Script:
         self.sent: list[tuple[Operation, str | None]] = []
 
     async def send(self, operation: Operation, key: str | None, timeout: float) -> bytes:
-        assert timeout == 7
+        assert 1 <= timeout <= 7
         self.sent.append((operation, key))
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, ClientError):
@@ -111,6 +113,14 @@ def test_what_another_try_does_not_mend_is_raised_at_once(clock: Clock, error: C
     assert len(script.sent) == 1
 
 
+def test_a_worker_that_dies_of_a_request_is_not_killed_again_and_again(clock: Clock) -> None:
+    script = Script(WorkerDied("died"))
+    with pytest.raises(WorkerDied):
+        classify(talk(script, clock, deadline=1_000))
+    assert len(script.sent) == 3
+    assert classify(talk(Script(*[WorkerDied("died")] * 2, ANSWER), clock))
+
+
 class TestKeys:
     def test_a_key_is_read_once(self, clock: Clock) -> None:
         script = Script(ANSWER)
@@ -125,6 +135,30 @@ class TestKeys:
         classify(conversation)
         classify(conversation)
         assert [key for _, key in script.sent] == ["first", "second", "second"]
+
+    def test_keys_that_are_refused_one_after_the_other_come_to_an_end(self, clock: Clock) -> None:
+        script = Script(KeyRefused("wrong"))
+        with pytest.raises(KeyRefused):
+            classify(talk(script, clock, *"abcdefgh"))
+        assert [key for _, key in script.sent] == ["a", "b", "c"]
+
+    def test_a_file_that_is_away_while_the_server_is_comes_back(self, clock: Clock) -> None:
+        script = Script(ANSWER, KeyRefused("old"), ANSWER)
+        conversation = talk(script, clock, "first")
+        classify(conversation)
+        reads: Iterator[str | ServerError] = iter(
+            [ServerError("away"), ServerError("away"), "second"]
+        )
+
+        def read_key(_: Kind) -> str:
+            key = next(reads)
+            if isinstance(key, ServerError):
+                raise key
+            return key
+
+        conversation.read_key = read_key
+        classify(conversation)
+        assert [key for _, key in script.sent] == ["first", "first", "second"]
 
     def test_the_same_key_is_not_shown_again(self, clock: Clock) -> None:
         script = Script(KeyRefused("wrong"))
@@ -161,6 +195,15 @@ class TestBatches:
             return json.dumps([{"a": 1.0}] * len(texts)).encode()
 
         assert len(self.classify(talk(Script(answer), clock), *"abcdefg")) == 7
+
+    def test_texts_that_were_not_reached_are_sent_again(self, clock: Clock) -> None:
+        late = {"error": {"code": "overloaded", "message": "m", "index": 1}}
+        first = json.dumps([{"a": 1.0}, late, late]).encode()
+        script = Script(first, b'[{"b": 1.0}, {"c": 1.0}]')
+        results = self.classify(talk(script, clock), "a", "b", "c")
+        assert [result.label for result in results] == ["a", "b", "c"]
+        assert isinstance(script.sent[1][0], Predict)
+        assert [item["text"] for item in json.loads(script.sent[1][0].body)["texts"]] == ["b", "c"]
 
     def test_an_error_of_the_whole_request_is_raised(self, clock: Clock) -> None:
         script = Script(b'{"error": {"code": "invalid_value", "message": "m"}}')

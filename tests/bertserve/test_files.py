@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterator
 
 import pytest
 
@@ -40,6 +41,11 @@ class TestRead:
         pairs = [Pair('one, "two"\nthree', "x"), Pair("four", "y")]
         assert list(read_texts(lines(text), "t.csv", "text", "other")) == pairs
 
+    @pytest.mark.parametrize("name", ["t.txt", "t.jsonl", "t.csv"])
+    def test_a_byte_order_mark_is_no_part_of_the_first_line(self, name: str) -> None:
+        text = {"t.txt": "one", "t.jsonl": '{"text": "one"}', "t.csv": '"text",n\none,1'}[name]
+        assert list(read_texts(lines("\ufeff" + text), name)) == ["one"]
+
     def test_the_only_column_needs_no_name(self) -> None:
         assert list(read_texts(lines("question\none\n"), "t.csv")) == ["one"]
 
@@ -58,7 +64,7 @@ class TestRead:
         [
             ("t.csv", "a,b\n1,2\n", {}, "no column text; choose with --column from a, b"),
             ("t.csv", "text,b\n1\n", {"pair_column": "b"}, "line 2: there is no text in b"),
-            ("t.csv", "", {}, "no column text"),
+            ("t.csv", "", {}, "t.csv is empty"),
             ("t.jsonl", '{"text": "a"}\n{"text"', {}, "line 2: this is not JSON"),
             ("t.jsonl", '{"text": 7}', {}, "line 1: there is no text in text"),
             ("t.jsonl", "7", {}, "line 1: write an object or a text"),
@@ -94,6 +100,16 @@ class TestWrite:
             "text": "",
             "error": {"code": "empty_text", "message": "the text is empty"},
         }
+
+    def test_json_of_results_that_end_too_early_can_be_read(self) -> None:
+        def results() -> Iterator[tuple[Input, Prediction | TextError]]:
+            yield RESULTS[0]
+            raise ConfigError("no more")
+
+        out = io.StringIO()
+        with pytest.raises(ConfigError):
+            write_json(results(), out)
+        assert len(json.loads(out.getvalue())) == 1
 
     def test_json_of_nothing(self) -> None:
         out = io.StringIO()

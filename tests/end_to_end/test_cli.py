@@ -205,7 +205,7 @@ def test_what_a_user_can_mend_is_one_sentence(
         (("predict", "tiny", "x", "--version", "9"), "9"),
         (("predict", "tiny", "x", "--version", "9", "--grpc"), "9"),
         (("predict", "tiny", "x", "y", "--pair", "z"), "there are 2 texts and 1 --pair"),
-        (("predict", "tiny", "x", "--column", "text"), "--column needs --file"),
+        (("predict", "tiny", "x", "--column", "text"), "need --file"),
         (("predict", "tiny", "x", "--top-k", "0"), "out of range"),
     ],
 )

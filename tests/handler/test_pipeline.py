@@ -140,6 +140,15 @@ def test_errors_keep_their_places(model_dir: Path) -> None:
     ]
 
 
+def test_what_takes_too_long_fails_alone_and_short_texts_come_first(model_dir: Path) -> None:
+    pipeline = Pipeline(model_dir, Settings(token_budget=8), CPU, time_limit=0)
+    late, first, also_late = pipeline([Text("good " * 40), TEXTS[0], Text("bad " * 30)])
+    assert maps([first]) == [pytest.approx(maps(pipeline(TEXTS[:1]))[0], abs=1e-6)]
+    for result in (late, also_late):
+        assert isinstance(result, RequestError)
+        assert (result.code, result.status) == ("overloaded", 503)
+
+
 def test_nothing_but_errors_is_not_computed(model_dir: Path) -> None:
     pipeline = Pipeline(model_dir, Settings(), CPU)
     error = RequestError("empty_text", "empty")
