@@ -258,6 +258,8 @@ def test_a_signal_during_the_start_leaves_nothing_running(
     store: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     before = worker_processes()
+    # a shell has what it runs in the background ignore Ctrl-C, and a command would inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     command = [sys.executable, "-m", "bertserve", "serve", "--model-store", str(store)]
     command += ["--config", str(write_config(tmp_path))]
     with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE) as process:
