@@ -31,13 +31,15 @@ from typing_extensions import Self, Unpack
 
 from .conversation import Conversation, Mode, Transport, finish
 from .errors import TextError, Unavailable
-from .keys import NO_PROXY, Kind, fresh_key, read_key
+from .keys import Kind, fresh_key, read_key
 from .over_grpc import CHANNEL_OPTIONS, GrpcTransport
 from .over_http import HttpTransport
 from .results import Description, Input, Model, Options, Prediction
 
 TEXTS_PER_REQUEST = 32
 CHARACTERS_PER_REQUEST = 100_000
+# a proxy of the environment must not see the keys of a server on this machine
+NO_PROXY = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
 IN_FLIGHT = 4
 
 Key = str | Callable[[Kind], str | None] | None

@@ -17,9 +17,6 @@ from .errors import ServerError
 
 Kind = Literal["inference", "management"]
 
-# a proxy of the environment must not see the keys of a server on this machine
-NO_PROXY = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
-
 
 def read_key(key_file: Path, kind: Kind) -> str:
     """The key of a kind as the file has it, expired or not."""
@@ -31,10 +28,12 @@ def fresh_key(key_file: Path, kind: Kind, management: str) -> str:
     if not _has_expired(_entry(key_file, kind)):
         return read_key(key_file, kind)
     try:
-        with httpx.Client(mounts=NO_PROXY) as http:
-            response = http.get(
-                f"{management}/token", params={"type": kind}, headers=bearer(read_api_key(key_file))
-            )
+        response = httpx.get(
+            f"{management}/token",
+            params={"type": kind},
+            headers=bearer(read_api_key(key_file)),
+            trust_env=False,  # where the file is, there is no proxy between
+        )
     except httpx.HTTPError as error:
         raise ServerError(
             f"TorchServe does not answer at {management} ({type(error).__name__}); "

@@ -188,6 +188,17 @@ def test_tls_to_a_server_without_it_is_said_at_once(answering: Callable[[int, by
         client.classify("a text")
 
 
+def test_a_proxy_does_not_come_between_on_this_machine(
+    answering: Callable[[int, bytes], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with Client("x", url=answering(200, b'{"a": 1.0}'), deadline=0) as client:
+        assert client.classify("a text").label == "a"
+
+
 def test_a_key_file_that_is_not_there(tmp_path: Path) -> None:
     for client in (Client("x", key_file=tmp_path / "k"), GrpcClient("x", key_file=tmp_path / "k")):
         with client:
