@@ -41,8 +41,11 @@ def test_an_expired_key_is_renewed_with_the_api_key(
 ) -> None:
     path = write(tmp_path, minutes=-1)
 
-    def renew(url: str, *, params: dict[str, str], headers: dict[str, str]) -> httpx.Response:
+    def renew(
+        url: str, *, params: dict[str, str], headers: dict[str, str], trust_env: bool
+    ) -> httpx.Response:
         assert (url, params["type"]) == ("http://management/token", "inference")
+        assert not trust_env  # no proxy gets to see the key that makes keys
         assert headers == {"Authorization": "Bearer a-key"}
         path.write_text(path.read_text().replace("i-key", "new-key"))
         return httpx.Response(200)
