@@ -95,7 +95,10 @@ class Model:
 
 @dataclass(frozen=True)
 class Description:
-    """What a handler says of what it loaded; see `bertserve inspect` for the words."""
+    """What a handler says of what it loaded; see `bertserve inspect` for the words.
+
+    `forward` is `packed` where micro-batches are computed without padding, else `padded`.
+    """
 
     model: str
     version: str
@@ -110,6 +113,7 @@ class Description:
     token_budget: int
     calibration: Mapping[str, Any]
     checksums: Mapping[str, str]
+    forward: str | None = None
 
 
 def to_wire(text: Input) -> dict[str, str]:
@@ -139,7 +143,7 @@ def is_error(answer: object) -> bool:
 def read_description(described: Mapping[str, Any]) -> Description:
     """A handler's own words in a description; keys that are not known here are left out."""
     own = described["customizedMetadata"]
-    known = {field.name: own[field.name] for field in fields(Description)}
+    known = {field.name: own[field.name] for field in fields(Description) if field.name in own}
     return Description(**{**known, "labels": tuple(known["labels"])})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -14,16 +15,21 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from .batching import micro_batches
 from .errors import LoadError
+from .packed import PackedModel, pack, padding_index
 from .values import Encoding
 
 # tokens of a micro-batch: few enough for a CPU's caches, enough to fill a GPU
 TOKEN_BUDGET = {"cpu": 2_048, "cuda": 32_768}
+_LONGEST_TRIED = 1_024
+
+logger = logging.getLogger(__name__)
 
 
 class Classifier:
     """A sequence classification model on its device.
 
-    `token_budget` is the size of a micro-batch in tokens, padding included.
+    `token_budget` is the size of a micro-batch in tokens, padding included. `forward` is `packed` where
+    the model was found to give the same without padding, else `padded`.
     """
 
     def __init__(
@@ -36,6 +42,8 @@ class Classifier:
         self.device = device
         self.architecture = type(model).__name__
         self.token_budget = token_budget or TOKEN_BUDGET[device.type]
+        self.forward = "padded"
+        self._packed: PackedModel | None = None
         self._model = model.to(device).eval()
         self._pad_token_id = pad_token_id
         self._takes_token_types = "token_type_ids" in inspect.signature(model.forward).parameters
@@ -61,15 +69,40 @@ class Classifier:
                 reached[index] = True
         return logits, reached
 
+    @torch.inference_mode()
+    def choose_forward(self, max_length: int) -> None:
+        """Do without padding if random texts, the longest among them, get the same logits so."""
+        if self.device.type != "cpu":
+            return
+        generator = torch.Generator().manual_seed(0)
+        texts = [
+            self._random_text(min(length, max_length), generator)
+            for length in (min(max_length, _LONGEST_TRIED), 30, 12, 7, 7, 3)
+        ]
+        expected = torch.cat([self._padded([text]) for text in texts])
+        self._packed, reason = pack(self._model, texts, expected)
+        if self._packed:
+            self.forward = "packed"
+        else:
+            logger.info("%s is served with padding: %s", self.architecture, reason)
+
+    def _random_text(self, length: int, generator: torch.Generator) -> Encoding:
+        ids = torch.randint(self._model.config.vocab_size, (length,), generator=generator).tolist()
+        return Encoding(ids, [0] * length, truncated=False)
+
     def _forward(self, encodings: list[Encoding]) -> torch.Tensor:
+        """Logits of one micro-batch."""
+        return self._packed(encodings).float() if self._packed else self._padded(encodings)
+
+    def _padded(self, encodings: list[Encoding]) -> torch.Tensor:
         """Logits of one micro-batch, padded to its longest text."""
         longest = max(len(encoding.input_ids) for encoding in encodings)
         inputs = {
-            "input_ids": _padded([e.input_ids for e in encodings], longest, self._pad_token_id),
-            "attention_mask": _padded([[1] * len(e.input_ids) for e in encodings], longest, 0),
+            "input_ids": _pad([e.input_ids for e in encodings], longest, self._pad_token_id),
+            "attention_mask": _pad([[1] * len(e.input_ids) for e in encodings], longest, 0),
         }
         if self._takes_token_types:
-            inputs["token_type_ids"] = _padded([e.token_type_ids for e in encodings], longest, 0)
+            inputs["token_type_ids"] = _pad([e.token_type_ids for e in encodings], longest, 0)
         inputs = {name: tensor.to(self.device) for name, tensor in inputs.items()}
         logits: torch.Tensor = self._model(**inputs).logits
         return logits.float().cpu()
@@ -87,7 +120,7 @@ class Classifier:
             length //= 2
 
 
-def _padded(rows: list[list[int]], longest: int, padding: int) -> torch.Tensor:
+def _pad(rows: list[list[int]], longest: int, padding: int) -> torch.Tensor:
     return torch.tensor([row + [padding] * (longest - len(row)) for row in rows])
 
 
@@ -124,8 +157,6 @@ def refuse_missing_weights(model: PreTrainedModel, report: Mapping[str, Any]) ->
 def longest_input(model: PreTrainedModel, tokenizer_max_length: int) -> int:
     """Longest input in tokens that the model's positions and its tokenizer allow."""
     positions = getattr(model.config, "max_position_embeddings", None) or tokenizer_max_length
-    embeddings = getattr(model.base_model, "embeddings", None)
-    padding_index = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
-    if padding_index is not None:  # RoBERTa and its kin count positions from padding_idx + 1
-        positions -= padding_index + 1
+    if (index := padding_index(model)) is not None:
+        positions -= index + 1
     return int(min(positions, tokenizer_max_length))

@@ -63,6 +63,7 @@ class Pipeline:
         self.classifier = Classifier(
             model, device, self.tokenizer.pad_token_id, settings.token_budget
         )
+        self.classifier.choose_forward(self.max_length)
         self.classifier.warm_up(self.max_length)
 
     def __call__(self, texts: Iterable[Text | RequestError]) -> list[Prediction | RequestError]:
@@ -108,6 +109,7 @@ class Pipeline:
             "max_length": self.max_length,
             "max_texts": self.settings.max_texts,
             "precision": self.settings.precision,
+            "forward": self.classifier.forward,
             "device": str(self.classifier.device),
             "threads": self.threads,
             "token_budget": self.classifier.token_budget,
