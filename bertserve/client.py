@@ -14,13 +14,17 @@ texts it stands in the place of that text), other ClientErrors where there is no
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sized
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Sized,
+)
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
 from typing import Any, ClassVar, overload
 
 import grpc
@@ -29,15 +33,13 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from typing_extensions import Self, Unpack
 
-from .conversation import Conversation, Mode, Transport, finish
-from .errors import TextError, Unavailable
+from .conversation import Asynchronous, Blocking, Conversation, Mode, Transport, finish
+from .errors import TextError
 from .keys import Kind, fresh_key, read_key
 from .over_grpc import CHANNEL_OPTIONS, GrpcTransport
 from .over_http import HttpTransport
 from .results import Description, Input, Model, Options, Prediction
 
-TEXTS_PER_REQUEST = 32
-CHARACTERS_PER_REQUEST = 100_000
 # a proxy of the environment must not see the keys of a server on this machine
 NO_PROXY = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
 IN_FLIGHT = 4
@@ -49,7 +51,7 @@ Results = list[Prediction | TextError]
 class _Model:
     """One served model, and the conversation about it."""
 
-    def _make_mode(self) -> Mode:
+    def _make_mode(self, in_flight: int) -> Mode:
         raise NotImplementedError
 
     def __init__(
@@ -64,20 +66,19 @@ class _Model:
     ) -> None:
         self.model = model
         self.version = version
-        self._transport = transport
-        self._conversation = Conversation(transport, self._make_mode(), read_key, timeout, deadline)
+        mode = self._make_mode(in_flight)
+        self._conversation = Conversation(transport, mode, read_key, timeout, deadline)
         self._in_flight = in_flight
+
+    def _batches(self, texts: Any, options: Options) -> AsyncGenerator[Results, None]:
+        return self._conversation.classify_each(
+            self.model, self.version, texts, options, self._in_flight
+        )
 
 
 class _Blocking(_Model):
-    def _make_mode(self) -> Mode:
-        self._closed = Event()
-
-        def sleep(seconds: float) -> None:
-            if self._closed.wait(seconds):
-                raise Unavailable("the client was closed before an answer came")
-
-        return Mode(sleep, lambda function, *arguments: function(*arguments))
+    def _make_mode(self, in_flight: int) -> Mode:
+        return Blocking(in_flight)
 
     def __enter__(self) -> Self:
         return self
@@ -87,8 +88,7 @@ class _Blocking(_Model):
 
     def close(self) -> None:
         """Close the connections; requests that wait for another try end."""
-        self._closed.set()
-        finish(self._transport.close())
+        finish(self._conversation.close())
 
     @overload  # a str is an iterable of str too, and means one text here
     def classify(  # type: ignore[overload-overlap]
@@ -116,26 +116,15 @@ class _Blocking(_Model):
         self, texts: Iterable[Input], *, progress: bool = False, **options: Unpack[Options]
     ) -> Iterator[Prediction | TextError]:
         """Classify texts as they come and are asked for, in order, a few requests ahead."""
-        batches, source = _Batches(), _Source(texts)
-        window: deque[Future[Results]] = deque()
-        pool = ThreadPoolExecutor(self._in_flight)
+        batches = self._batches(texts, options)
         with _bar(texts, progress) as advance:
             try:
-                for text in source.until_it_fails():
-                    for batch in batches.add(text):
-                        window.append(pool.submit(self._classify_batch, batch, options))
-                    while len(window) >= self._in_flight or (window and window[0].done()):
-                        yield from advance(window.popleft().result())
-                if batches.rest:
-                    window.append(pool.submit(self._classify_batch, batches.rest, options))
-                while window:
-                    yield from advance(window.popleft().result())
-            finally:  # whoever is interrupted does not wait for what is under way
-                pool.shutdown(wait=False, cancel_futures=True)
-        source.raise_failure()
-
-    def _classify_batch(self, batch: list[Input], options: Options) -> list[Prediction | TextError]:
-        return finish(self._conversation.classify_batch(self.model, self.version, batch, options))
+                while True:
+                    yield from advance(finish(anext(batches)))
+            except StopAsyncIteration:
+                return
+            finally:
+                finish(batches.aclose())
 
     def describe(self) -> Description:
         """What the model's handler says of itself: labels, precision, checksums and more."""
@@ -151,8 +140,8 @@ class _Blocking(_Model):
 
 
 class _Asynchronous(_Model):
-    def _make_mode(self) -> Mode:
-        return Mode(asyncio.sleep, asyncio.to_thread)
+    def _make_mode(self, _: int) -> Mode:
+        return Asynchronous()
 
     async def __aenter__(self) -> Self:
         return self
@@ -162,7 +151,7 @@ class _Asynchronous(_Model):
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._transport.close()
+        await self._conversation.close()
 
     @overload  # a str is an iterable of str too, and means one text here
     async def classify(  # type: ignore[overload-overlap]
@@ -203,31 +192,14 @@ class _Asynchronous(_Model):
         **options: Unpack[Options],
     ) -> AsyncIterator[Prediction | TextError]:
         """Classify texts as they come and are asked for, in order, a few requests ahead."""
-        batches, source = _Batches(), _Source(texts)
-        window: deque[asyncio.Task[Results]] = deque()
+        batches = self._batches(texts, options)
         with _bar(texts, progress) as advance:
             try:
-                async for text in source.until_it_fails_asynchronously():
-                    for batch in batches.add(text):
-                        window.append(asyncio.create_task(self._classify_batch(batch, options)))
-                    while len(window) >= self._in_flight or (window and window[0].done()):
-                        for result in advance(await window.popleft()):
-                            yield result
-                if batches.rest:
-                    task = asyncio.create_task(self._classify_batch(batches.rest, options))
-                    window.append(task)
-                while window:
-                    for result in advance(await window.popleft()):
+                async for results in batches:
+                    for result in advance(results):
                         yield result
             finally:
-                for task in window:
-                    task.cancel()
-        source.raise_failure()
-
-    async def _classify_batch(
-        self, batch: list[Input], options: Options
-    ) -> list[Prediction | TextError]:
-        return await self._conversation.classify_batch(self.model, self.version, batch, options)
+                await batches.aclose()
 
     async def describe(self) -> Description:
         """What the model's handler says of itself: labels, precision, checksums and more."""
@@ -359,59 +331,6 @@ def _key_reader(
         return key
     fixed = key.strip() if key else None  # files that hold a key end with a line break
     return lambda _: fixed
-
-
-class _Batches:
-    """Collects texts into batches that are not too large for a request."""
-
-    def __init__(self) -> None:
-        self.rest: list[Input] = []
-        self._characters = 0
-
-    def add(self, text: Input) -> Iterator[list[Input]]:
-        """The batch that is complete before this text, if one is."""
-        size = _size(text)
-        is_full = len(self.rest) == TEXTS_PER_REQUEST
-        if is_full or (self.rest and self._characters + size > CHARACTERS_PER_REQUEST):
-            yield self.rest
-            self.rest, self._characters = [], 0
-        self.rest.append(text)
-        self._characters += size
-
-
-def _size(text: Input) -> int:
-    if not isinstance(text, Input):
-        raise TypeError(f"a text is a str or a Pair, not a {type(text).__name__}")
-    return len(text) if isinstance(text, str) else len(text.text) + len(text.text_pair)
-
-
-class _Source:
-    """Where texts come from; if it fails, what it gave before is classified before that is raised."""
-
-    def __init__(self, texts: Any) -> None:
-        self._texts = texts
-        self._failure: Exception | None = None
-
-    def until_it_fails(self) -> Iterator[Input]:
-        try:
-            yield from self._texts
-        except Exception as error:
-            self._failure = error
-
-    async def until_it_fails_asynchronously(self) -> AsyncIterator[Input]:
-        try:
-            if isinstance(self._texts, AsyncIterable):
-                async for text in self._texts:
-                    yield text
-            else:
-                for text in self._texts:
-                    yield text
-        except Exception as error:
-            self._failure = error
-
-    def raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
 
 
 @contextmanager

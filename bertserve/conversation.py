@@ -7,15 +7,20 @@ from beginning to end at the first step, see `finish`.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import random
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
+from threading import Event
 from typing import Any, Protocol, TypeVar, cast
 
+from .batches import Batches, Source
 from .errors import (
     ClientError,
     KeyRefused,
@@ -92,12 +97,80 @@ class Transport(Protocol):
         """Close the connections."""
 
 
-@dataclass(frozen=True)
-class Mode:
-    """How to wait: `sleep` for seconds, `call` a function that blocks."""
+class Mode(Protocol):
+    """How to wait: by blocking, or by awaiting what is returned."""
 
-    sleep: Callable[[float], Awaitable[None] | None]
-    call: Callable[..., Any]
+    def sleep(self, seconds: float) -> Awaitable[None] | None:
+        """Wait."""
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function that blocks."""
+
+    def start(self, function: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any) -> Any:
+        """Run a coroutine function beside others; what is returned can be done() and cancel()."""
+
+    def result(self, started: Any) -> Any:
+        """The result of what was started."""
+
+    def close(self) -> None:
+        """End what is started and asleep."""
+
+
+class Blocking:
+    """Waits by blocking; what is started runs in threads, `in_flight` at once."""
+
+    def __init__(self, in_flight: int) -> None:
+        self._closed = Event()
+        self._pool = ThreadPoolExecutor(in_flight)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, unless the client is closed."""
+        if self._closed.wait(seconds):
+            raise Unavailable("the client was closed before an answer came")
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call it."""
+        return function(*arguments)
+
+    def start(
+        self, function: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any
+    ) -> Future[Any]:
+        """Run it in a thread."""
+        return self._pool.submit(lambda: finish(function(*arguments)))
+
+    def result(self, started: Future[Any]) -> Any:
+        """Wait for the thread."""
+        return started.result()
+
+    def close(self) -> None:
+        """End what is asleep; what is under way is not waited for."""
+        self._closed.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Asynchronous:
+    """Waits by awaiting."""
+
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        """Wait."""
+        return asyncio.sleep(seconds)
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Awaitable[Any]:
+        """Call it in a thread, since the loop must not block."""
+        return asyncio.to_thread(function, *arguments)
+
+    def start(
+        self, function: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any
+    ) -> asyncio.Task[Any]:
+        """Run it as a task."""
+        return asyncio.create_task(function(*arguments))
+
+    def result(self, started: asyncio.Task[Any]) -> Awaitable[Any]:
+        """The task, to be awaited."""
+        return started
+
+    def close(self) -> None:
+        """Nothing: tasks belong to their loop."""
 
 
 async def settle(value: Awaitable[Result] | Result) -> Result:
@@ -105,13 +178,14 @@ async def settle(value: Awaitable[Result] | Result) -> Result:
     return await value if inspect.isawaitable(value) else value
 
 
-def finish(coroutine: Coroutine[Any, Any, Result]) -> Result:
-    """The result of a coroutine that never has to wait, since all that it calls blocks."""
+def finish(awaitable: Awaitable[Result]) -> Result:
+    """The result of an awaitable that never has to wait, since all that it calls blocks."""
+    steps = awaitable.__await__()
     try:
-        coroutine.send(None)
+        steps.send(None)
     except StopIteration as stop:
         return cast("Result", stop.value)
-    coroutine.close()
+    steps.close()
     raise RuntimeError("a blocking client was given something to await")
 
 
@@ -131,6 +205,11 @@ class Conversation:
 
     def __post_init__(self) -> None:
         self._keys: dict[Kind, str | None] = {}
+
+    async def close(self) -> None:
+        """Close the connections; requests that wait for another try end."""
+        self.mode.close()
+        await self.transport.close()
 
     async def classify(
         self, model: str, version: str | None, text: Input, options: Options
@@ -167,6 +246,31 @@ class Conversation:
             if isinstance(result, TextError):
                 result.fields.pop("index", None)
         return results
+
+    async def classify_each(
+        self, model: str, version: str | None, texts: Any, options: Options, in_flight: int
+    ) -> AsyncGenerator[list[Prediction | TextError], None]:
+        """Results request by request, in order, of texts that are read a few requests ahead."""
+        batches, source = Batches(), Source(texts)
+        window: deque[Any] = deque()
+
+        def start(batch: list[Input]) -> None:
+            window.append(self.mode.start(self.classify_batch, model, version, batch, options))
+
+        try:
+            async for text in source:
+                for batch in batches.add(text):
+                    start(batch)
+                while len(window) >= in_flight or (window and window[0].done()):
+                    yield await settle(self.mode.result(window.popleft()))
+            if batches.rest:
+                start(batches.rest)
+            while window:
+                yield await settle(self.mode.result(window.popleft()))
+        finally:  # whoever is interrupted does not wait for what is under way
+            for started in window:
+                started.cancel()
+        source.raise_failure()
 
     async def describe(self, model: str, version: str | None) -> Description:
         """What the model's handler says of itself."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bertserve.conversation import Conversation, Mode, Operation, Predict, finish
+from bertserve.conversation import Blocking, Conversation, Operation, Predict, finish
 from bertserve.errors import (
     ClientError,
     KeyRefused,
@@ -72,7 +72,8 @@ def talk(script: Script, clock: Clock, *keys: str, deadline: float = 60) -> Conv
         last[:] = [next(given, last[0] if last else "key")]
         return last[0]
 
-    mode = Mode(clock.sleep, lambda function, *arguments: function(*arguments))
+    mode = Blocking(in_flight=1)
+    mode.sleep = clock.sleep  # type: ignore[method-assign]
     return Conversation(script, mode, read_key, timeout=7, deadline=deadline)
 
 
