@@ -6,6 +6,8 @@ server       start, find, watch and stop a TorchServe
 keys         the tokens that TorchServe wants to see
 client       classify texts over HTTP and gRPC: Client, GrpcClient and their asynchronous twins
 results      what clients send and get
+conversation, waiting, over_http, over_grpc, batches, protos
+             what the clients are made of
 errors       what goes wrong, as one tree
 files        texts from files, results to files
 cli          the commands

@@ -33,12 +33,13 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from typing_extensions import Self, Unpack
 
-from .conversation import Asynchronous, Blocking, Conversation, Mode, Transport, finish
+from .conversation import Conversation, Transport
 from .errors import TextError
 from .keys import Kind, fresh_key, read_key
 from .over_grpc import CHANNEL_OPTIONS, GrpcTransport
 from .over_http import HttpTransport
 from .results import Description, Input, Model, Options, Prediction
+from .waiting import Asynchronous, Blocking, Mode, finish
 
 # a proxy of the environment must not see the keys of a server on this machine
 NO_PROXY = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from .conversation import Describe, Operation, Predict, settle
+from .conversation import Describe, Operation, Predict
 from .errors import (
     ClientError,
     KeyRefused,
@@ -19,6 +19,7 @@ from .errors import (
 )
 from .keys import Kind
 from .protos import inference_pb2, inference_pb2_grpc, management_pb2, management_pb2_grpc
+from .waiting import settle
 
 CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", -1),  # answers of many texts pass gRPC's 4 MB

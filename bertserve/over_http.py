@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import httpx
 
-from .conversation import Describe, ListModels, Operation, Predict, settle
+from .conversation import Describe, ListModels, Operation, Predict
 from .errors import (
     ClientError,
     KeyRefused,
@@ -20,6 +20,7 @@ from .errors import (
 )
 from .keys import bearer
 from .results import is_error
+from .waiting import settle
 
 # TorchServe's own for a worker that died or ran out of memory, and for a full queue; a proxy's
 _WORTH_ANOTHER_TRY = (502, 503, 504, 507)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bertserve.conversation import Blocking, Conversation, Operation, Predict, finish
+from bertserve.conversation import Conversation, Operation, Predict
 from bertserve.errors import (
     ClientError,
     KeyRefused,
@@ -21,6 +21,7 @@ from bertserve.errors import (
     WorkerDied,
 )
 from bertserve.keys import Kind
+from bertserve.waiting import Blocking, finish
 
 ANSWER = b'{"a": 0.75, "b": 0.25}'
 
