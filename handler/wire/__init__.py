@@ -77,7 +77,8 @@ def _read_body(row: Row, settings: Settings) -> Request:
     if isinstance(value, str):
         return native.read(value, settings)
     if "inputs" in value:
-        return huggingface.read(value, settings, is_invocation=row.is_invocation)
+        is_sagemaker = row.is_invocation and not row.is_from_hugging_face
+        return huggingface.read(value, settings, is_sagemaker=is_sagemaker)
     if "instances" in value:
         return kserve.read(value, settings)
     return native.read(value, settings)

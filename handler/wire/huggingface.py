@@ -5,7 +5,7 @@
 `parameters` are `top_k`, `function_to_apply`, `truncation` and `max_length`. Answers have the shape that
 transformers' pipeline gives, `pipe(inputs, **parameters)`, with one exception: Hugging Face's own client
 always sends one text with `parameters` and takes the first of a list of lists, as its Inference API
-answers. SageMaker's clients send the same body and expect the pipeline's shape, but to /invocations.
+answers. SageMaker's clients send the same body, to /invocations, and expect the pipeline's shape.
 """
 
 from __future__ import annotations
@@ -74,10 +74,10 @@ class PipelineRequest:
         return scores[0] if self.best_only else scores
 
 
-def read(value: dict[str, Any], settings: Settings, *, is_invocation: bool) -> PipelineRequest:
+def read(value: dict[str, Any], settings: Settings, *, is_sagemaker: bool) -> PipelineRequest:
     """The request that a body holds; RequestError where it is wrong as a whole.
 
-    `is_invocation` tells SageMaker's `/invocations` from the other URLs.
+    `is_sagemaker` tells SageMaker's clients, at `/invocations`, from the others.
     """
     refuse_unknown(value, _KEYS)
     mapping(value, "options")
@@ -90,7 +90,7 @@ def read(value: dict[str, Any], settings: Settings, *, is_invocation: bool) -> P
     }
     inputs = value["inputs"]
     items = checked_list(inputs, "inputs", settings) if isinstance(inputs, list) else [inputs]
-    nested = isinstance(inputs, str) and value.get("parameters") is not None and not is_invocation
+    nested = isinstance(inputs, str) and value.get("parameters") is not None and not is_sagemaker
     return PipelineRequest(
         texts=each(items, lambda item: read_item(item, settings, limits)),
         inputs=type(inputs),

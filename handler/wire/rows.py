@@ -57,6 +57,14 @@ class Row:
         """It came to SageMaker's `/invocations`, for which TorchServe adds no header of its own."""
         return not self.is_grpc and not {"url_path", "explain"} & self.headers.keys()
 
+    @property
+    def is_from_hugging_face(self) -> bool:
+        """Hugging Face's own Python client sent it, or somebody who says so."""
+        return any(
+            name.lower() == "user-agent" and "hf_hub/" in str(value)
+            for name, value in self.headers.items()
+        )
+
     def body(self) -> Body:
         """The request's one body; RequestError where the row holds none, or something else."""
         if self.headers.get("explain") == "True":

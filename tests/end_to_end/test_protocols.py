@@ -78,9 +78,9 @@ class TestHuggingFace:
         """Tests download nothing, but what says so keeps this client from calling any server."""
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
 
-    @pytest.fixture
-    def client(self, url: str, key: str) -> InferenceClient:
-        return InferenceClient(model=f"{url}/predictions/tiny", token=key)
+    @pytest.fixture(params=["/predictions/tiny", "/invocations?model_name=tiny"])
+    def client(self, request: pytest.FixtureRequest, url: str, key: str) -> InferenceClient:
+        return InferenceClient(model=f"{url}{request.param}", token=key)
 
     @pytest.mark.parametrize("text", TEXTS)
     def test_all_labels_by_falling_score(

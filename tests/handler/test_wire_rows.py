@@ -78,6 +78,14 @@ def test_an_invocation_has_no_header_of_torchserve_s_own() -> None:
     assert not Row(*fakes.grpc(b"{}")).is_invocation
 
 
+def test_hugging_face_s_client_is_known_by_its_user_agent() -> None:
+    row, headers = fakes.invocation(b"{}")
+    assert not Row(row, headers).is_from_hugging_face
+    for name in ("user-agent", "User-Agent"):
+        agent = {name: "unknown/None; hf_hub/2.4.0; python/3.11.7"}
+        assert Row(row, {**headers, **agent}).is_from_hugging_face
+
+
 def test_torchserve_is_told_to_leave_bodies_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TS_DECODE_INPUT_REQUEST", "true")
     keep_bodies_raw()
