@@ -6,9 +6,10 @@
 An archive is a zip, uncompressed, with the same bytes whenever it is built from the same inputs:
 
     bert_handler.py      what TorchServe imports, a copy of handler/bert_handler.py
-    handler/             the handler package, byte for byte
+    handler/             the handler package, byte for byte, and its kernels, compiled
     model/               config.json, *.safetensors, tokenizer, index_to_name.json
     model-config.yaml    workers, batching and the handler's settings
+    precision.json       how far the precision moves probabilities from those of float32
     SHA256SUMS           of every other file; the handler verifies it before it loads anything
     MAR-INF/MANIFEST.json
 """
@@ -24,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,10 @@ import yaml
 from model_archiver.model_archiver_config import ModelArchiverConfig
 from model_archiver.model_packaging_utils import ModelExportUtils
 
+from . import kernels, precision
 from .errors import PackageError
 from .handler import checksums
+from .handler.device import cpu_cores
 from .handler.errors import LoadError
 from .handler.labels import choose_activation, name_labels, problem_type
 from .handler.settings import Settings, read_settings
@@ -59,6 +62,11 @@ _TOKENIZER_FILES = (
 # a tokenizer of one of these alone is made into a tokenizer.json
 _VOCABULARIES = ("vocab.txt", "vocab.json", "*.model")
 
+# requests that share a batch, and milliseconds that the first of them waits for the others
+BATCH_SIZE, MAX_BATCH_DELAY = 64, 3
+# processes that share a CPU: one reads requests and writes answers while another computes
+WORKERS = 2
+
 Report = Callable[[str], None]
 
 
@@ -68,19 +76,22 @@ def package(
     name: str,
     version: str,
     output: Path = Path("model_store"),
-    workers: int = 1,
-    batch_size: int = 32,
-    max_batch_delay: int = 3,
+    workers: int | None = None,
+    batch_size: int = BATCH_SIZE,
+    max_batch_delay: int = MAX_BATCH_DELAY,
     settings: Settings | None = None,
+    texts: Sequence[str] | None = None,
     convert_weights: bool = False,
     force: bool = False,
     report: Report = lambda _: None,
 ) -> Path:
     """Build `output/NAME-VERSION.mar` from a Hugging Face folder, and return its path.
 
-    workers          processes that serve the model, each with a copy of it
+    workers          processes that serve the model, each with a copy of it; by default what suits this
+                     machine
     batch_size       requests that TorchServe hands to a worker at once
     max_batch_delay  milliseconds that a request waits for others to share its batch
+    texts            to show on them how far the precision moves probabilities; by default a few of ours
     convert_weights  make safetensors of weights that are there only as a pickle
     force            replace an archive of that name and version whose content differs
     report           is told of each step as it begins
@@ -100,8 +111,11 @@ def package(
     with tempfile.TemporaryDirectory(prefix="bertserve-package-") as scratch:
         root = Path(scratch) / "archive"
         report("collecting the files")
+        workers = usual_workers() if workers is None else workers
         config = _model_config(workers, batch_size, max_batch_delay, settings or Settings())
         lay_out(model_dir, root, name, version, config)
+        report("comparing its precision with float32")
+        _measure_precision(root, texts)
         built = Path(scratch) / target.name
         report("writing the archive")
         _write_zip(root, built)
@@ -115,7 +129,9 @@ def package(
 def lay_out(model_dir: Path, root: Path, name: str, version: str, config: str) -> None:
     """Put all files of an archive into `root`; `config` is the text of its model-config.yaml."""
     _lay_out_model(model_dir, root / "model")
-    shutil.copytree(HANDLER, root / "handler", ignore=shutil.ignore_patterns("__pycache__"))
+    left_out = shutil.ignore_patterns("__pycache__", "*.so")
+    shutil.copytree(HANDLER, root / "handler", ignore=left_out)
+    kernels.build(root / "handler" / "kernels")
     shutil.copy(HANDLER / DOOR, root / DOOR)
     (root / CONFIG).write_text(config, encoding="utf-8")
     _write_manifest(root, name, version)
@@ -196,7 +212,7 @@ def _link(files: Iterator[Path], target: Path) -> None:
 def _convert_weights(source: Path, target: Path) -> None:
     import transformers
 
-    from .handler.classifier import refuse_missing_weights
+    from .handler.model import refuse_missing_weights
 
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()  # what it would warn of is an error here
@@ -237,10 +253,27 @@ def _model_config(workers: int, batch_size: int, max_batch_delay: int, settings:
             "maxBatchDelay": max_batch_delay,
             "responseTimeout": 120,
             "startupTimeout": 300,
+            "jobQueueSize": max(256, 4 * workers * batch_size),
             "handler": settings.as_dict() or {"precision": settings.precision},
         },
         sort_keys=False,
     )
+
+
+def usual_workers() -> int:
+    """A worker for each GPU of this machine; on a CPU one for every core up to WORKERS."""
+    import torch
+
+    return torch.cuda.device_count() or min(WORKERS, cpu_cores())
+
+
+def _measure_precision(root: Path, texts: Sequence[str] | None) -> None:
+    found = precision.measure_in_archive(root, texts or precision.sample_texts())
+    if "error" in found:
+        raise PackageError(f"the archive does not load: {found['error']}")
+    found["sample"] = "own" if texts else "built in"
+    (root / precision.FILE_NAME).write_text(json.dumps(found), encoding="utf-8")
+    checksums.write(root)
 
 
 def _write_manifest(root: Path, name: str, version: str) -> None:
@@ -350,6 +383,8 @@ def _describe(archive: Path, contents: zipfile.ZipFile) -> dict[str, Any]:
         "problem_type": problem,
         "activation": choose_activation(problem, len(labels)),
         "precision": settings.precision,
+        "against_float32": _against_float32(contents),
+        "kernels": sorted(Path(path).stem for path in contents.namelist() if path.endswith(".so")),
         "calibration": {"method": "none"},
         "workers": served["minWorkers"],
         "batch_size": served["batchSize"],
@@ -359,6 +394,12 @@ def _describe(archive: Path, contents: zipfile.ZipFile) -> dict[str, Any]:
         and not checksums.unlisted(contents.namelist(), expected),
         "files": files,
     }
+
+
+def _against_float32(contents: zipfile.ZipFile) -> dict[str, Any] | None:
+    if precision.FILE_NAME not in contents.namelist():
+        return None
+    return dict(json.loads(contents.read(precision.FILE_NAME)))
 
 
 def _labels(contents: zipfile.ZipFile, config: dict[str, Any]) -> list[str]:

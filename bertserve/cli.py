@@ -65,12 +65,22 @@ def package(
     name: Annotated[str, typer.Option(help="Name that the model is served under.")],
     version: Annotated[str, typer.Option(help="Its version, 1.0 say.")],
     output: Annotated[Path, typer.Option(help="Folder of the archive.")] = Path("model_store"),
-    workers: Annotated[int, typer.Option(help="Processes that serve it.")] = 1,
-    batch_size: Annotated[int, typer.Option(help="Requests that share a batch.")] = 32,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that serve it; by default what suits the machine.")
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option(help="Requests that share a batch.")
+    ] = archives.BATCH_SIZE,
     max_batch_delay: Annotated[
         int, typer.Option(help="Milliseconds that a request waits for others.")
-    ] = 3,
-    precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    ] = archives.MAX_BATCH_DELAY,
+    precision: Annotated[
+        str, typer.Option(help="auto, float32, bfloat16, float16 or int8.")
+    ] = "auto",
+    texts: Annotated[
+        Path | None,
+        typer.Option(help="Texts to compare the precision with float32 on.", show_default=False),
+    ] = None,
     max_length: Annotated[
         int | None, typer.Option(help="Longest input in tokens; the model's own by default.")
     ] = None,
@@ -78,11 +88,14 @@ def package(
     max_characters: Annotated[int, typer.Option(help="Characters in one text.")] = 100_000,
     max_depth: Annotated[int, typer.Option(help="Nesting of a JSON body.")] = 16,
     token_budget: Annotated[
-        int | None, typer.Option(help="Tokens in one micro-batch; by device by default.")
+        int | None, typer.Option(help="Tokens in one micro-batch; what is fastest by default.")
     ] = None,
     threads: Annotated[
         int | None, typer.Option(help="Threads of a CPU worker; cores / workers by default.")
     ] = None,
+    buffered_reader: Annotated[
+        bool, typer.Option(help="Read TorchServe's messages in large pieces.")
+    ] = True,
     convert_weights: Annotated[
         bool, typer.Option(help="Make safetensors of weights that are only a pickle.")
     ] = False,
@@ -98,6 +111,7 @@ def package(
         max_characters=max_characters,
         max_depth=max_depth,
         threads=threads,
+        buffered_reader=buffered_reader,
     )
     convert_weights = convert_weights or _offer_conversion(model_dir)
     with _steps() as steps:
@@ -111,14 +125,20 @@ def package(
             batch_size=batch_size,
             max_batch_delay=max_batch_delay,
             settings=settings,
+            texts=_plain_texts(texts),
             convert_weights=convert_weights,
             force=force,
             report=lambda step: steps.update(task, description=step),
         )
+    found = archives.inspect(built)
     if as_json:
-        _print_json({"archive": str(built), "sha256": archives.inspect(built)["sha256"]})
-    else:
-        out.print(f"[green]built[/] {built}  ({built.stat().st_size / 1e6:.1f} MB)", soft_wrap=True)
+        keys = ("archive", "sha256", "against_float32", "kernels")
+        _print_json({key: found[key] for key in keys})
+        return
+    out.print(f"[green]built[/] {built}  ({built.stat().st_size / 1e6:.1f} MB)", soft_wrap=True)
+    out.print(f"precision: {_precision(found)}", highlight=False, soft_wrap=True)
+    if not found["kernels"]:
+        out.print("[yellow]no kernels[/]: it is slower on CPUs; install g++ and package it again")
 
 
 @app.command()
@@ -131,8 +151,10 @@ def inspect(
         _print_json(found)
         return
     facts = Table(show_header=False, box=None)
-    for key in ("name", "version", "architecture", "problem_type", "activation", "precision"):
+    for key in ("name", "version", "architecture", "problem_type", "activation"):
         facts.add_row(key.replace("_", " "), escape(found[key]))
+    facts.add_row("precision", _precision(found))
+    facts.add_row("kernels", ", ".join(found["kernels"]) or "none")
     facts.add_row("calibration", found["calibration"]["method"])
     facts.add_row("labels", f"{len(found['labels'])}: {escape(', '.join(found['labels']))}")
     facts.add_row(
@@ -287,6 +309,29 @@ def main() -> None:
     except (BertserveError, LoadError, OSError) as error:  # a full disk or a locked folder too
         err.print(f"[red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(1)
+
+
+def _precision(found: dict[str, Any]) -> str:
+    """The precision of an archive, and what it changes."""
+    measured = found["against_float32"]
+    if measured is None:
+        return str(found["precision"])
+    if measured["precision"] == "float32":
+        return f"{found['precision']}, here float32"
+    return (
+        f"{found['precision']}, here {measured['precision']}: against float32 on {measured['texts']} "
+        f"texts ({measured['sample']}) {measured['labels_changed']:.2%} of labels change, probabilities "
+        f"move by {measured['largest_shift']:.2g} at most, {measured['mean_shift']:.2g} on average"
+    )
+
+
+def _plain_texts(path: Path | None) -> list[str] | None:
+    """The texts of a file without second texts; None where no file is given."""
+    if path is None:
+        return None
+    with _opened(path) as lines:
+        found = list(_whole(read_texts(lines, path.name.lower())))
+    return [text if isinstance(text, str) else f"{text.text} {text.text_pair}" for text in found]
 
 
 def _offer_conversion(model_dir: Path) -> bool:

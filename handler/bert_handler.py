@@ -5,14 +5,18 @@ TorchServe imports this file by its bare name from the root of the unpacked arch
 """
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
 
 try:
     from handler import checksums, device, wire
     from handler.errors import LoadError
     from handler.pipeline import Pipeline
+    from handler.reader import read_in_large_pieces
     from handler.settings import read_settings
     from handler.wire.encoding import WRITER
     from handler.wire.rows import keep_bodies_raw
@@ -60,6 +64,8 @@ class BertHandler:
             "checksums": digests,
         }
         quieten_torchserve()
+        if self.settings.buffered_reader:
+            read_in_large_pieces()
         logger.info("serving %(model)s %(version)s on %(device)s", self.description)
         if WRITER != "orjson":
             logger.warning("orjson is not installed: answers are written more slowly without it")
@@ -68,5 +74,11 @@ class BertHandler:
         """Answer one batch; TorchServe calls this with the parameters of each request."""
         batch = wire.read_rows(rows, context)
         requests = wire.read(batch, self.settings)
-        predictions = self.pipeline(wire.texts(requests))
+        try:
+            predictions = self.pipeline(wire.texts(requests))
+        except torch.AcceleratorError as error:
+            # the GPU is lost to this process; TorchServe starts another when it ends
+            logger.critical("the GPU failed, so the worker ends: %s", type(error).__name__)
+            logging.shutdown()
+            os._exit(1)
         return wire.send(batch, wire.write(requests, predictions, self.description), context)

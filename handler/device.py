@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from .errors import LoadError
+from .kernels import kernels
 
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_V1 = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
@@ -24,6 +25,32 @@ def choose_device(gpu_id: int | str | None) -> torch.device:
             "one; install torch's build for GPUs, or set `deviceType: cpu` in model-config.yaml"
         )
     return torch.device(f"cuda:{gpu_id}")
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """What `auto` stands for on a device; LoadError where a precision cannot be had there."""
+    if precision == "int8" and not multiplies_int8(device):
+        raise LoadError(
+            f"precision int8 needs a CPU with AMX and an archive with kernels for it, and this is "
+            f"{device}; package the model with --precision auto, or on a machine with a C++ compiler"
+        )
+    if precision != "auto":
+        return precision
+    return "bfloat16" if multiplies_bfloat16(device) else "float32"
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware has instructions for bfloat16 products."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+
+
+def multiplies_int8(device: torch.device) -> bool:
+    """Whether there is a kernel for int8 products on this device."""
+    library = kernels() if device.type == "cpu" else None
+    return library is not None and library.multiplies_int8
 
 
 def cpu_cores() -> int:

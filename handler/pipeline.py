@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 import torch
 import transformers
 
-from .classifier import Classifier, load_model, longest_input
-from .device import use_threads
+from .classifier import Classifier
+from .device import choose_precision, use_threads
 from .errors import LoadError, RequestError
 from .labels import choose_activation, name_labels, problem_type
+from .model import load_model, longest_input
 from .probabilities import predictions
 from .settings import Settings
 from .tokenizer import Tokenizer, load_tokenizer
@@ -52,7 +53,8 @@ class Pipeline:
         self.settings = settings
         self.time_limit = time_limit
         self.threads = use_threads(settings.threads, workers) if device.type == "cpu" else None
-        model = load_model(model_dir, settings.precision)
+        self.precision = choose_precision(settings.precision, device)
+        model = load_model(model_dir, self.precision)
         tokenizer = load_tokenizer(model_dir)
         self.max_length = _max_length(longest_input(model, tokenizer.model_max_length), settings)
         self.config = model.config
@@ -63,8 +65,10 @@ class Pipeline:
         self.classifier = Classifier(
             model, device, self.tokenizer.pad_token_id, settings.token_budget
         )
-        self.classifier.choose_forward(self.max_length)
+        self.classifier.speed_up(self.max_length)
         self.classifier.warm_up(self.max_length)
+        if settings.token_budget is None:
+            self.classifier.choose_token_budget(self.max_length)
 
     def __call__(self, texts: Iterable[Text | RequestError]) -> list[Prediction | RequestError]:
         """Predict the texts, in order; an error keeps the place of the text it belongs to."""
@@ -85,19 +89,9 @@ class Pipeline:
             ]
 
     def _classify(self, encodings: list[Encoding]) -> list[Prediction | RequestError]:
-        logits, reached = self.classifier(encodings, self.time_limit)
+        logits, problems = self.classifier(encodings, self.time_limit)
         results = predictions(logits, encodings, self.labels, self.activation)
-        return [
-            result if was_reached else self._overloaded()
-            for result, was_reached in zip(results, reached, strict=True)
-        ]
-
-    def _overloaded(self) -> RequestError:
-        return RequestError(
-            "overloaded",
-            f"the text was not reached within {self.time_limit:.0f} s of computing; send fewer or "
-            "shorter texts at once, or try again",
-        )
+        return [problem or result for problem, result in zip(problems, results, strict=True)]
 
     def describe(self) -> dict[str, Any]:
         """What is loaded, for `describe` and for people."""
@@ -108,11 +102,13 @@ class Pipeline:
             "activation": self.activation,
             "max_length": self.max_length,
             "max_texts": self.settings.max_texts,
-            "precision": self.settings.precision,
+            "precision": self.precision,
             "forward": self.classifier.forward,
+            "attention": self.classifier.attention,
             "device": str(self.classifier.device),
             "threads": self.threads,
             "token_budget": self.classifier.token_budget,
+            "out_of_memory": self.classifier.out_of_memory,
             "calibration": {"method": "none"},  # TorchServe drops what is null
         }
 

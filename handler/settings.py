@@ -8,7 +8,7 @@ from typing import Any
 
 from .errors import LoadError
 
-PRECISIONS = ("float32", "bfloat16", "float16")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
 
 
 def _setting(default: Any, allowed: str, accepts: Callable[[Any], bool]) -> Any:
@@ -27,23 +27,27 @@ def _is_positive_or_none(value: Any) -> bool:
 class Settings:
     """How an archive wants to be served.
 
-    precision       number format of weights and activations; logits are float32 from there on
+    precision       number format of weights and activations; logits are float32 from there on. auto:
+                    bfloat16 where the hardware multiplies it, float32 elsewhere; int8: linear layers,
+                    the rest in bfloat16
     max_length      longest input in tokens; None: the longest that model and tokenizer allow
-    token_budget    tokens in one micro-batch, padding included; None: chosen for the device
+    token_budget    tokens in one micro-batch, padding included; None: what was fastest at load
     max_texts       texts in one request
     max_characters  characters of one text, or pair; checked before it is tokenized
     max_depth       lists and objects inside one another in a JSON body
+    buffered_reader read TorchServe's messages in large pieces, where its release is known
     threads         threads of one CPU worker; None: the cores shared out among the workers
     """
 
     precision: str = _setting(
-        "float32", f"one of {', '.join(PRECISIONS)}", lambda value: value in PRECISIONS
+        "auto", f"one of {', '.join(PRECISIONS)}", lambda value: value in PRECISIONS
     )
     max_length: int | None = _setting(None, "a whole number above 0", _is_positive_or_none)
     token_budget: int | None = _setting(None, "a whole number above 0", _is_positive_or_none)
     max_texts: int = _setting(128, "a whole number above 0", _is_positive)
     max_characters: int = _setting(100_000, "a whole number above 0", _is_positive)
     max_depth: int = _setting(16, "a whole number above 0", _is_positive)
+    buffered_reader: bool = _setting(True, "true or false", lambda value: isinstance(value, bool))
     threads: int | None = _setting(None, "a whole number above 0", _is_positive_or_none)
 
     def __post_init__(self) -> None:

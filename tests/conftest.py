@@ -12,11 +12,14 @@ import pytest
 import transformers
 
 import tiny
+from bertserve.handler.kernels import FOLDER
+from bertserve.kernels import build
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 
 transformers.utils.logging.disable_progress_bar()
+build(FOLDER)  # so that the tests' own pipelines have what an archive's have
 
 
 @pytest.fixture(scope="session")

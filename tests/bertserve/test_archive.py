@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 import handler
 import tiny
-from bertserve.archive import check_folder, classify_as_worker, inspect, package
+from bertserve.archive import BATCH_SIZE, check_folder, classify_as_worker, inspect, package
 from bertserve.errors import PackageError
 from bertserve.handler.settings import Settings
 
@@ -42,12 +42,16 @@ def edit(path: Path, **changes: Any) -> None:
 
 class TestPackage:
     def test_the_archive_holds_the_handler_byte_for_byte(self, archive: Path) -> None:
-        sources = {path.relative_to(HANDLER).as_posix(): path for path in HANDLER.rglob("*.py")}
+        sources = {
+            path.relative_to(HANDLER).as_posix(): path
+            for path in HANDLER.rglob("*")
+            if path.suffix in (".py", ".cpp", ".h")
+        }
         with zipfile.ZipFile(archive) as contents:
             packed = {
                 name.removeprefix("handler/"): contents.read(name)
                 for name in contents.namelist()
-                if name.startswith("handler/")
+                if name.startswith("handler/") and not name.endswith(".so")
             }
             assert contents.read("bert_handler.py") == sources["bert_handler.py"].read_bytes()
         assert packed == {name: path.read_bytes() for name, path in sources.items()}
@@ -120,7 +124,7 @@ class TestPackage:
         assert package(model_dir, **options) == first
         with pytest.raises(PackageError, match="there already with other content; .*--force"):
             package(model_dir, **options, batch_size=7)
-        assert inspect(first)["batch_size"] == 32
+        assert inspect(first)["batch_size"] == BATCH_SIZE
         package(model_dir, **options, batch_size=7, force=True)
         assert inspect(first)["batch_size"] == 7
 
@@ -283,7 +287,12 @@ class TestInspect:
         assert found["architecture"] == "BertForSequenceClassification"
         assert found["problem_type"] == "single_label_classification"
         assert found["activation"] == "softmax"
-        assert found["precision"] == "float32"
+        assert found["precision"] == "auto"
+        assert found["kernels"] == ["amx", "avx2", "avx512"]
+        measured = found["against_float32"]
+        assert measured["texts"] == 32
+        assert measured["sample"] == "built in"
+        assert 0 <= measured["mean_shift"] <= measured["largest_shift"] < 0.1
         assert found["calibration"] == {"method": "none"}
         assert found["intact"] is True
         with zipfile.ZipFile(archive) as contents:

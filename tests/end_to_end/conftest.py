@@ -16,6 +16,9 @@ from bertserve.handler.settings import Settings
 from bertserve.server import Server, start
 from serving import ROOT, Model, Served, write_config
 
+# what is compared within 1e-5
+EXACT = Settings(precision="float32")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -30,10 +33,10 @@ def served(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """The one server of all tests, with a tiny model and, where its folder is there, a real one."""
     folder = tmp_path_factory.mktemp("served")
     store = folder / "model_store"
-    package(model_dir, name="tiny", version="1.0", output=store, batch_size=8)
+    package(model_dir, name="tiny", version="1.0", output=store, batch_size=8, settings=EXACT)
     banking = ROOT.parent / "shared" / "models" / "banking77-minilm"
     if banking.is_dir():
-        package(banking, name="banking", version="1.0", output=store)
+        package(banking, name="banking", version="1.0", output=store, settings=EXACT)
     config = write_config(folder)
     server = start(read_config(config), store)
     try:
@@ -41,10 +44,8 @@ def served(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield Served(
             server,
             config,
-            Model("tiny", model_dir, Pipeline(model_dir, Settings(), cpu)),
-            Model("banking", banking, Pipeline(banking, Settings(), cpu))
-            if banking.is_dir()
-            else None,
+            Model("tiny", model_dir, Pipeline(model_dir, EXACT, cpu)),
+            Model("banking", banking, Pipeline(banking, EXACT, cpu)) if banking.is_dir() else None,
         )
     finally:
         server.stop()

@@ -9,7 +9,7 @@ import handler
 HANDLER = Path(handler.__file__).parent
 MODULES = sorted(HANDLER.rglob("*.py"))
 ALLOWED = {"handler", "torch", "transformers"} | set(sys.stdlib_module_names)
-OPTIONAL = {"orjson"}
+OPTIONAL = {"orjson", "ts"}  # what TorchServe's own worker has imported already, or none
 
 
 def imported(path: Path) -> set[str]:

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import tiny
-from handler.classifier import Classifier, load_model
-from handler.packed import Packing, attend, pack
+from handler.classifier import Classifier
+from handler.model import load_model
 from handler.values import Encoding
 
 CPU = torch.device("cpu")
@@ -37,7 +37,7 @@ def test_architectures_that_can_are_packed_and_the_others_are_padded(
     padded = Classifier(load_model(folder, "float32"), CPU, 0)
     packed = Classifier(load_model(folder, "float32"), CPU, 0)
     with caplog.at_level("INFO", logger="handler.classifier"):
-        packed.choose_forward(tiny.LONGEST)
+        packed.speed_up(tiny.LONGEST)
     assert packed.forward == ("packed" if architecture in PACKED else "padded")
     assert ("is served with padding" in caplog.text) is (architecture not in PACKED)
     some = texts(3, 62, 7, 1, 7, 30, 7, 2)
@@ -51,42 +51,51 @@ def test_a_text_that_holds_the_padding_token_gets_the_same(
     folder = tiny.make_model(tmp_path / "m", architecture)
     padded = Classifier(load_model(folder, "float32"), CPU, 0)
     packed = Classifier(load_model(folder, "float32"), CPU, 0)
-    packed.choose_forward(tiny.LONGEST)
+    packed.speed_up(tiny.LONGEST)
     some = [Encoding([0, 1, 7, 1, 8, 2], [0] * 6, False), *texts(5, 9)]
     torch.testing.assert_close(packed(some)[0], padded(some)[0], atol=2e-5, rtol=0)
 
 
-def test_each_text_attends_to_itself_alone() -> None:
-    query, key, value = (torch.randn(1, 2, 7, 4) for _ in range(3))
-    together, _ = attend(
-        torch.nn.Identity(), query, key, value, None, packing=Packing([(2, 2), (1, 3)])
-    )
-    assert together.shape == (1, 7, 2, 4)
-    for start, stop in ((0, 2), (2, 4), (4, 7)):
-        q, k, v = (tensor[:, :, start:stop] for tensor in (query, key, value))
-        alone = torch.nn.functional.scaled_dot_product_attention(q, k, v)
-        torch.testing.assert_close(together[:, start:stop], alone.transpose(1, 2))
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_every_number_of_tokens_is_right(model_dir: Path, precision: str) -> None:
+    padded = Classifier(load_model(model_dir, precision), CPU, 0)
+    packed = Classifier(load_model(model_dir, precision), CPU, 0)
+    packed.speed_up(tiny.LONGEST)
+    assert packed.forward == "packed"
+    for longest in (1, 2, 15, 16, 17, 31, 32, 33, 63, 64):
+        some = texts(longest, 1, longest)
+        tolerance = 2e-5 if precision == "float32" else 0.15
+        torch.testing.assert_close(packed(some)[0], padded(some)[0], atol=tolerance, rtol=0)
 
 
 def test_a_model_that_would_answer_differently_is_left_as_it_was(
-    model_dir: Path, monkeypatch: pytest.MonkeyPatch
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    model = load_model(model_dir, "float32")
+    classifier = Classifier(load_model(model_dir, "float32"), CPU, 0)
     some = texts(5, 9)
+    before, _ = classifier(some)
 
-    def alone() -> torch.Tensor:
-        rows = [model(torch.tensor([text.input_ids])).logits for text in some]
-        return torch.cat(rows)
+    def wrong(query: torch.Tensor, *_: Any) -> torch.Tensor:
+        return torch.ones_like(query)
 
-    before = alone()
-    packed, reason = pack(model, some, before + 1)
-    assert packed is None
-    assert reason.startswith("its logits differ by 1")
+    monkeypatch.setattr("handler.classifier.choose_attention", lambda *_: ("wrong", wrong))
+    with caplog.at_level("INFO", logger="handler.classifier"):
+        classifier.speed_up(tiny.LONGEST)
+    assert classifier.forward == "padded"
+    assert "is served with padding: its logits would differ by" in caplog.text
+    torch.testing.assert_close(classifier(some)[0], before, atol=1e-5, rtol=0)
 
-    def fail(*_: Any, **__: Any) -> Any:
+
+def test_a_model_that_fails_so_is_left_as_it_was(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> torch.Tensor:
         raise KeyError("x")
 
-    monkeypatch.setattr(type(model), "forward", fail)
-    assert pack(model, some, before) == (None, "KeyError")
-    monkeypatch.undo()
-    torch.testing.assert_close(alone(), before, atol=0, rtol=0)
+    monkeypatch.setattr("handler.classifier.choose_attention", lambda *_: ("fails", fail))
+    classifier = Classifier(load_model(model_dir, "float32"), CPU, 0)
+    with caplog.at_level("INFO", logger="handler.classifier"):
+        classifier.speed_up(tiny.LONGEST)
+    assert classifier.forward == "padded"
+    assert "is served with padding: KeyError" in caplog.text
+    assert classifier(texts(5, 9))[0].isfinite().all()

@@ -8,11 +8,13 @@ import torch
 from transformers import pipeline as hugging_face
 
 import tiny
+from handler.attention import choose_attention
 from handler.errors import LoadError, RequestError
 from handler.pipeline import Pipeline, past_errors
 from handler.settings import Settings
 from handler.values import Prediction, Text
 
+EXACT = Settings(precision="float32")
 CPU = torch.device("cpu")
 PAIR = (tiny.TEXTS[0], tiny.TEXTS[1])
 
@@ -38,7 +40,7 @@ def test_every_architecture_answers_as_transformers_own_pipeline(
     architecture: str, tmp_path: Path
 ) -> None:
     folder = tiny.make_model(tmp_path / "model", architecture)
-    pipeline = Pipeline(folder, Settings(token_budget=80), CPU)
+    pipeline = Pipeline(folder, Settings(precision="float32", token_budget=80), CPU)
     results = pipeline(TEXTS)
     expected = reference(folder)
     for result, map_ in zip(maps(results), expected, strict=True):
@@ -62,7 +64,7 @@ def test_the_problem_type_decides_on_the_activation(
     tmp_path: Path, labels: tuple[str, ...], problem_type: str | None, activation: str
 ) -> None:
     folder = tiny.make_model(tmp_path / "m", labels=labels, problem_type=problem_type)
-    pipeline = Pipeline(folder, Settings(), CPU)
+    pipeline = Pipeline(folder, EXACT, CPU)
     assert pipeline.describe()["activation"] == activation
     assert pipeline.describe()["problem_type"] == (problem_type or "single_logit")
     for result, map_ in zip(maps(pipeline(TEXTS)), reference(folder), strict=True):
@@ -76,7 +78,7 @@ class Broken(Exception):
 def test_a_text_that_the_model_fails_on_fails_alone(
     model_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pipeline = Pipeline(model_dir, Settings(), CPU)
+    pipeline = Pipeline(model_dir, EXACT, CPU)
     expected = maps(pipeline(TEXTS[:2]))
     forward = pipeline.classifier._forward
 
@@ -98,7 +100,7 @@ def test_a_text_that_the_model_fails_on_fails_alone(
 def test_what_is_no_text_s_fault_reaches_torchserve(
     model_dir: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
-    pipeline = Pipeline(model_dir, Settings(), CPU)
+    pipeline = Pipeline(model_dir, EXACT, CPU)
 
     def fail(_: Any) -> torch.Tensor:
         raise error("out of order")
@@ -114,7 +116,7 @@ def test_a_tokenizer_that_gives_no_token_types_gives_the_model_none(tmp_path: Pa
     names = ["input_ids", "attention_mask"]
     path.write_text(json.dumps({**json.loads(path.read_text()), "model_input_names": names}))
     for result, map_ in zip(
-        maps(Pipeline(folder, Settings(), CPU)(TEXTS)), reference(folder), strict=True
+        maps(Pipeline(folder, EXACT, CPU)(TEXTS)), reference(folder), strict=True
     ):
         assert result == pytest.approx(map_, abs=1e-5)
 
@@ -124,11 +126,11 @@ def test_labels_come_from_index_to_name_where_a_folder_has_one(
 ) -> None:
     folder = shutil.copytree(model_dir, tmp_path / "model")
     (folder / "index_to_name.json").write_text(json.dumps({"0": "gut", "1": "schlecht", "2": "so"}))
-    assert Pipeline(folder, Settings(), CPU).labels == ["gut", "schlecht", "so"]
+    assert Pipeline(folder, EXACT, CPU).labels == ["gut", "schlecht", "so"]
 
 
 def test_errors_keep_their_places(model_dir: Path) -> None:
-    pipeline = Pipeline(model_dir, Settings(), CPU)
+    pipeline = Pipeline(model_dir, EXACT, CPU)
     error = RequestError("empty_text", "empty")
     long = Text("good " * 200, truncate=False)
     results = pipeline([error, TEXTS[0], long, error, TEXTS[1]])
@@ -150,14 +152,15 @@ def test_what_takes_too_long_fails_alone_and_short_texts_come_first(model_dir: P
 
 
 def test_nothing_but_errors_is_not_computed(model_dir: Path) -> None:
-    pipeline = Pipeline(model_dir, Settings(), CPU)
+    pipeline = Pipeline(model_dir, EXACT, CPU)
     error = RequestError("empty_text", "empty")
     assert pipeline([error]) == [error]
     assert pipeline([]) == []
 
 
 def test_describe_says_what_is_loaded(model_dir: Path) -> None:
-    described = Pipeline(model_dir, Settings(max_length=32, threads=1), CPU).describe()
+    settings = Settings(precision="float32", max_length=32, threads=1, token_budget=512)
+    described = Pipeline(model_dir, settings, CPU).describe()
     assert described == {
         "architecture": "BertForSequenceClassification",
         "labels": list(tiny.LABELS),
@@ -167,9 +170,11 @@ def test_describe_says_what_is_loaded(model_dir: Path) -> None:
         "max_texts": 128,
         "precision": "float32",
         "forward": "packed",
+        "attention": choose_attention(CPU, torch.float32)[0],
         "device": "cpu",
         "threads": 1,
-        "token_budget": 2048,
+        "token_budget": 512,
+        "out_of_memory": 0,
         "calibration": {"method": "none"},
     }
 

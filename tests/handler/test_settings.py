@@ -29,8 +29,8 @@ def test_an_unknown_key_is_named_with_the_known_ones() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "allowed"),
     [
-        ("precision", "float64", "one of float32, bfloat16, float16"),
-        ("precision", ["float32"], "one of float32"),
+        ("precision", "float64", "one of auto, float32, bfloat16, float16, int8"),
+        ("precision", ["float32"], "one of auto, float32"),
         ("max_length", 0, "above 0"),
         ("max_length", "512", "above 0"),
         ("max_texts", None, "above 0"),

@@ -1,0 +1,91 @@
+"""Attention of texts that lie one after the other in a row of tokens, each within itself alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from .kernels import kernels
+
+# query, key, value [tokens, heads, size], where texts lie, scaling → [tokens, heads, size]
+Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, "Packing", float], torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """How texts lie in a row of tokens.
+
+    lengths     tokens of each text
+    starts      the first token of each text, and the number of tokens, [texts + 1]: int64 on a CPU, int32
+                on a GPU
+    """
+
+    lengths: list[int]
+    starts: torch.Tensor
+
+    @classmethod
+    def of(cls, lengths: list[int], device: torch.device) -> Packing:
+        """The packing of texts of these lengths."""
+        dtype = torch.int64 if device.type == "cpu" else torch.int32
+        starts = torch.tensor([0, *lengths]).cumsum(0).to(dtype)
+        return cls(lengths, to_device(starts, device))
+
+
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the CPU on the device; a GPU's copy does not wait for what it computes."""
+    if device.type == "cpu":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def choose_attention(device: torch.device, dtype: torch.dtype) -> tuple[str, Attend]:
+    """The fastest attention for a device and a precision, and its name."""
+    if device.type == "cuda":
+        return "varlen", attend_varlen
+    library = kernels()
+    if library and dtype in (torch.float32, torch.bfloat16):
+        return f"kernel {library.name}", attend_kernel
+    return "sdpa", attend_runs
+
+
+def attend_kernel(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, packing: Packing, scaling: float
+) -> torch.Tensor:
+    """Ours, in C++."""
+    library = kernels()
+    assert library is not None
+    return library.attend(query, key, value, packing.starts, scaling)
+
+
+def attend_runs(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, packing: Packing, scaling: float
+) -> torch.Tensor:
+    """torch's, called once for each run of neighbours of one length."""
+    output = torch.empty_like(query)
+    start = 0
+    for length, run in groupby(packing.lengths):
+        texts = len(list(run))
+        stop = start + texts * length
+        shape = (texts, length, *query.shape[1:])
+        q, k, v = (tensor[start:stop].view(shape).transpose(1, 2) for tensor in (query, key, value))
+        attended = scaled_dot_product_attention(q, k, v, scale=scaling)
+        output[start:stop].view(shape).copy_(attended.transpose(1, 2))
+        start = stop
+    return output
+
+
+def attend_varlen(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, packing: Packing, scaling: float
+) -> torch.Tensor:
+    """torch's for texts of different lengths, on GPUs that have flash attention, in half precision."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    longest = max(packing.lengths)
+    starts = packing.starts
+    output = varlen_attn(query, key, value, starts, starts, longest, longest, scale=scaling)
+    assert isinstance(output, torch.Tensor)
+    return output

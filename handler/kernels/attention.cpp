@@ -1,0 +1,321 @@
+// Attention within each text of a packed row of tokens, softmax(scaling · Q·Kᵀ)·V, on CPUs.
+//
+// torch's own function takes texts of one length and is made for long ones; short texts in it spend most of
+// their time around the products. Here a task is one head of one text, its keys, values and scores stay in
+// the core's own cache, and texts of any lengths lie side by side without padding. Sums are float32.
+
+#include "floats.h"
+
+#if HAS_AMX
+#include "tiles.h"
+#endif
+
+namespace {
+
+// scores [padded] of one token become e^(scaling · (score − largest)), next to nothing past `length`;
+// returns their sum
+inline float exponentials(float* scores, int64_t length, int64_t padded, float scaling) {
+  for (int64_t j = length / kLanes * kLanes; j < padded; j += kLanes) {
+    Floats* const last = (Floats*)(scores + j);
+    *last = lane_numbers + float(j) < float(length) ? *last : Floats{} - INFINITY;
+  }
+  Floats largest = *(Floats*)scores;
+  for (int64_t j = kLanes; j < padded; j += kLanes) largest = larger(largest, *(Floats*)(scores + j));
+  const float most = largest_of(largest);
+  Floats sum = Floats{};
+  for (int64_t j = 0; j < padded; j += kLanes) {
+    const Floats x = exp_of((*(Floats*)(scores + j) - most) * scaling);
+    *(Floats*)(scores + j) = x;
+    sum += x;
+  }
+  return sum_of(sum);
+}
+
+template <typename T>
+struct Head {  // of one text; rows are `stride` numbers apart
+  const T *query, *key, *value;
+  int64_t query_stride, key_stride, value_stride;
+  T* output;
+  int64_t output_stride;
+  int64_t length, size;
+  float scaling;
+};
+
+// ---- any CPU: float32 arithmetic
+
+#if defined(__AVX512F__)
+constexpr int kRows = 8;  // rows whose sums the registers hold
+#else
+constexpr int kRows = 3;
+#endif
+constexpr int64_t kColumns = 2 * kLanes;
+
+// c[kRows, kColumns] = a[kRows, depth] · b[depth, kColumns]
+inline void product(
+    const float* a, int64_t a_stride, const float* b, int64_t b_stride, int64_t depth, float* c,
+    int64_t c_stride) {
+  Floats sums[kRows][2] = {};
+  for (int64_t k = 0; k < depth; ++k) {
+    const Floats left = *(const Floats*)(b + k * b_stride);
+    const Floats right = *(const Floats*)(b + k * b_stride + kLanes);
+#pragma GCC unroll 8
+    for (int row = 0; row < kRows; ++row) {
+      sums[row][0] += a[row * a_stride + k] * left;
+      sums[row][1] += a[row * a_stride + k] * right;
+    }
+  }
+#pragma GCC unroll 8
+  for (int row = 0; row < kRows; ++row) {
+    *(Floats*)(c + row * c_stride) = sums[row][0];
+    *(Floats*)(c + row * c_stride + kLanes) = sums[row][1];
+  }
+}
+
+int64_t scratch_of_floats(int64_t longest, int64_t size) {
+  const int64_t padded = round_up(longest, kColumns), wide = round_up(size, kColumns);
+  return sizeof(float) * (2 * wide * padded + kRows * 2 * wide + std::max(kRows * padded, kLanes * wide));
+}
+
+// token `number` of a text as floats, [wide]; zeros past its size and past the text
+template <typename T>
+inline void unpack(
+    const T* tokens, int64_t stride, int64_t number, int64_t length, int64_t size, int64_t wide,
+    float* to) {
+  const T* from = tokens + number * stride;
+  const int64_t real = number < length ? size : 0;
+  for (int64_t d = 0; d < real; ++d) to[d] = to_float(from[d]);
+  for (int64_t d = real; d < wide; ++d) to[d] = 0;
+}
+
+template <typename T>
+void attend_in_floats(const Head<T>& head, void* scratch) {
+  const int64_t padded = round_up(head.length, kColumns), wide = round_up(head.size, kColumns);
+  float* keys = (float*)scratch;                // [size, padded], transposed
+  float* values = keys + wide * padded;         // [length, wide]
+  float* queries = values + padded * wide;      // [kRows, wide]
+  float* results = queries + kRows * wide;      // [kRows, wide]
+  float* scores = results + kRows * wide;       // [kRows, padded]
+  for (int64_t j = 0; j < padded; ++j)
+    unpack(head.value, head.value_stride, j, head.length, head.size, wide, values + j * wide);
+  for (int64_t j = 0; j < padded; j += kLanes) {
+    float* block = scores;  // [kLanes, wide], free as yet
+    for (int64_t row = 0; row < kLanes; ++row)
+      unpack(head.key, head.key_stride, j + row, head.length, head.size, wide, block + row * wide);
+    for (int64_t d = 0; d < head.size; d += kLanes) {
+      Floats rows[kLanes];
+      for (int64_t row = 0; row < kLanes; ++row) rows[row] = *(Floats*)(block + row * wide + d);
+      transpose(rows);
+      for (int64_t row = 0; row < kLanes; ++row) *(Floats*)(keys + (d + row) * padded + j) = rows[row];
+    }
+  }
+  for (int64_t first = 0; first < head.length; first += kRows) {
+    const int64_t rows = std::min<int64_t>(kRows, head.length - first);
+    for (int64_t row = 0; row < kRows; ++row)
+      unpack(
+          head.query, head.query_stride, first + row, head.length, head.size, wide,
+          queries + row * wide);
+    for (int64_t j = 0; j < padded; j += kColumns)
+      product(queries, wide, keys + j, padded, head.size, scores + j, padded);
+    float sums[kRows];
+    for (int64_t row = 0; row < kRows; ++row)
+      sums[row] = exponentials(scores + row * padded, head.length, padded, head.scaling);
+    for (int64_t d = 0; d < wide; d += kColumns)
+      product(scores, padded, values + d, wide, head.length, results + d, wide);
+    for (int64_t row = 0; row < rows; ++row)
+      for (int64_t d = 0; d < head.size; ++d)
+        from_float(
+            results[row * wide + d] / sums[row],
+            head.output + (first + row) * head.output_stride + d);
+  }
+}
+
+// ---- CPUs with AMX: bfloat16 products of 16 × 32 by 32 × 16
+
+#if HAS_AMX
+
+constexpr int64_t kDepth = 32;  // bfloat16 columns of a tile
+
+int64_t scratch_of_tiles(int64_t longest, int64_t size) {
+  const int64_t padded = round_up(longest, kDepth);
+  return 2 * (2 * padded * size) + kTile * (padded * (sizeof(float) + 2) + size * (sizeof(float) + 2));
+}
+
+// `size` is a multiple of 32
+void attend_in_tiles(const Head<bfloat16>& head, void* scratch) {
+  const int64_t length = head.length, size = head.size, padded = round_up(length, kDepth);
+  char* keys = (char*)scratch;                             // tiles [padded / 16, size / 32]
+  char* values = keys + 2 * padded * size;                 // tiles [padded / 32, size / 16]
+  float* scores = (float*)(values + 2 * padded * size);    // [16, padded]
+  float* results = scores + kTile * padded;                // [16, size]
+  bfloat16* weights = (bfloat16*)(results + kTile * size);  // [16, padded]
+  bfloat16* queries = weights + kTile * padded;            // [16, size], where the text has fewer left
+  const int64_t deep = size / kDepth, broad = size / kTile;
+  const __m512i zero = _mm512_setzero_si512();
+
+  for (int64_t j = 0; j < padded; j += kTile)
+    for (int64_t d = 0; d < deep; ++d) {
+      Floats rows[kTile];  // each of 16 pairs
+      for (int64_t row = 0; row < kTile; ++row)
+        rows[row] = j + row < length
+            ? *(const Floats*)(head.key + (j + row) * head.key_stride + d * kDepth)
+            : Floats{};
+      transpose(rows);
+      std::memcpy(keys + (j / kTile * deep + d) * kTileBytes, rows, kTileBytes);
+    }
+  for (int64_t j = 0; j < padded; j += kDepth)
+    for (int64_t d = 0; d < broad; ++d)
+      for (int64_t pair = 0; pair < kTile; ++pair) {
+        __m512i row[2];
+        for (int64_t odd = 0; odd < 2; ++odd) {
+          const int64_t token = j + 2 * pair + odd;
+          const bfloat16* from = head.value + token * head.value_stride + d * kTile;
+          row[odd] =
+              token < length ? _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)from)) : zero;
+        }
+        _mm512_store_si512(
+            values + (j / kDepth * broad + d) * kTileBytes + pair * 64,
+            _mm512_or_si512(row[0], _mm512_slli_epi32(row[1], 16)));
+      }
+
+  for (int64_t first = 0; first < length; first += kTile) {
+    const int64_t rows = std::min(kTile, length - first);
+    const bfloat16* query = head.query + first * head.query_stride;
+    int64_t query_stride = head.query_stride;
+    if (rows < kTile) {
+      std::memset(queries, 0, 2 * kTile * size);
+      for (int64_t row = 0; row < rows; ++row)
+        std::memcpy(queries + row * size, query + row * query_stride, 2 * size);
+      query = queries;
+      query_stride = size;
+    }
+    for (int64_t j = 0; j < padded; j += kDepth) {  // two tiles of scores at a time
+      const char* left = keys + j / kTile * deep * kTileBytes;
+      const char* right = left + deep * kTileBytes;
+      _tile_zero(0);
+      _tile_zero(1);
+      for (int64_t d = 0; d < deep; ++d) {
+        _tile_loadd(2, query + d * kDepth, 2 * query_stride);
+        _tile_loadd(3, left + d * kTileBytes, 64);
+        _tile_loadd(4, right + d * kTileBytes, 64);
+        _tile_dpbf16ps(0, 2, 3);
+        _tile_dpbf16ps(1, 2, 4);
+      }
+      _tile_stored(0, scores + j, 4 * padded);
+      _tile_stored(1, scores + j + kTile, 4 * padded);
+    }
+    float sums[kTile];
+    for (int64_t row = 0; row < rows; ++row) {
+      float* of = scores + row * padded;
+      sums[row] = exponentials(of, length, padded, head.scaling);
+      for (int64_t j = 0; j < padded; j += kDepth)
+        _mm512_storeu_si512(
+            weights + row * padded + j,
+            (__m512i)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(of + j + 16), _mm512_loadu_ps(of + j)));
+    }
+    for (int64_t d = 0; d < broad; d += 2) {
+      _tile_zero(0);
+      _tile_zero(1);
+      for (int64_t j = 0; j < padded; j += kDepth) {
+        const char* tiles = values + (j / kDepth * broad + d) * kTileBytes;
+        _tile_loadd(2, weights + j, 2 * padded);
+        _tile_loadd(3, tiles, 64);
+        _tile_loadd(4, tiles + kTileBytes, 64);
+        _tile_dpbf16ps(0, 2, 3);
+        _tile_dpbf16ps(1, 2, 4);
+      }
+      _tile_stored(0, results + d * kTile, 4 * size);
+      _tile_stored(1, results + (d + 1) * kTile, 4 * size);
+    }
+    for (int64_t row = 0; row < rows; ++row) {
+      const __m512 share = _mm512_set1_ps(1.0f / sums[row]);
+      bfloat16* to = head.output + (first + row) * head.output_stride;
+      for (int64_t d = 0; d < size; d += kDepth) {
+        const float* from = results + row * size + d;
+        _mm512_storeu_si512(
+            to + d,
+            (__m512i)_mm512_cvtne2ps_pbh(
+                _mm512_mul_ps(_mm512_loadu_ps(from + 16), share),
+                _mm512_mul_ps(_mm512_loadu_ps(from), share)));
+      }
+    }
+  }
+}
+
+#endif
+
+// ---- all heads of all texts
+
+bool in_tiles(int64_t size, bfloat16) {
+#if HAS_AMX
+  return size % kDepth == 0 && may_use_tiles;
+#else
+  (void)size;
+  return false;
+#endif
+}
+bool in_tiles(int64_t, float) { return false; }
+
+void attend_one(const Head<float>& head, bool, void* scratch) { attend_in_floats(head, scratch); }
+void attend_one(const Head<bfloat16>& head, bool tiles, void* scratch) {
+#if HAS_AMX
+  if (tiles) return attend_in_tiles(head, scratch);
+#endif
+  (void)tiles;
+  attend_in_floats(head, scratch);
+}
+
+template <typename T>
+void attend(
+    const T* query, const T* key, const T* value, T* output, int64_t query_stride, int64_t key_stride,
+    int64_t value_stride, const int64_t* starts, int64_t texts, int64_t heads, int64_t size,
+    float scaling) {
+  const bool tiles = in_tiles(size, T{});
+  int64_t longest = 0;
+  for (int64_t text = 0; text < texts; ++text)
+    longest = std::max(longest, starts[text + 1] - starts[text]);
+  int64_t bytes = scratch_of_floats(longest, size);
+#if HAS_AMX
+  const TileShapes shapes;
+  if (tiles) bytes = scratch_of_tiles(longest, size);
+#endif
+#pragma omp parallel
+  {
+    const Scratch scratch(bytes);
+#if HAS_AMX
+    if (tiles) _tile_loadconfig(&shapes);
+#endif
+#pragma omp for collapse(2) schedule(dynamic, 4)
+    for (int64_t text = 0; text < texts; ++text)
+      for (int64_t number = 0; number < heads; ++number) {
+        const int64_t first = starts[text], column = number * size;
+        attend_one(
+            Head<T>{
+                query + first * query_stride + column, key + first * key_stride + column,
+                value + first * value_stride + column, query_stride, key_stride, value_stride,
+                output + first * heads * size + column, heads * size, starts[text + 1] - first, size,
+                scaling},
+            tiles, scratch.bytes);
+      }
+#if HAS_AMX
+    if (tiles) _tile_release();
+#endif
+  }
+}
+
+}  // namespace
+
+// query, key, value   [tokens, heads, size], `…_stride` numbers from a token to the next
+// output              [tokens, heads, size], without gaps
+// starts              [texts + 1], the first token of each text, and their number
+#define ATTEND(name, type)                                                                            \
+  extern "C" void name(                                                                               \
+      const void* query, const void* key, const void* value, void* output, int64_t query_stride,      \
+      int64_t key_stride, int64_t value_stride, const int64_t* starts, int64_t texts, int64_t heads,   \
+      int64_t size, float scaling) {                                                                  \
+    attend(                                                                                           \
+        (const type*)query, (const type*)key, (const type*)value, (type*)output, query_stride,        \
+        key_stride, value_stride, starts, texts, heads, size, scaling);                               \
+  }
+
+ATTEND(attend_float32, float)
+ATTEND(attend_bfloat16, bfloat16)

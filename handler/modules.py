@@ -1,0 +1,113 @@
+"""Modules that compute on CPUs what torch's own compute, in less time; they take the place of those."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from transformers.activations import GELUActivation
+
+from .kernels import LANES, Kernels, quantize
+
+# for so many rows at a time oneDNN chooses a layout that suits fewer and more as well
+_ROWS = 1_024
+
+
+class PrepackedLinear(nn.Module):
+    """A linear layer whose weight lies as oneDNN wants it, so that it is not laid out at every call."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), _ROWS)
+        self.bias = None if linear.bias is None else linear.bias.detach()
+        self._linear = torch.ops.mkldnn._linear_pointwise.default
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """[…, depth] → […, columns]."""
+        result: torch.Tensor = self._linear(values, self.weight, self.bias, "none", [], "")
+        return result
+
+
+class QuantizedLinear(nn.Module):
+    """A linear layer with int8 weights; each token is quantized as it comes, by its own largest value."""
+
+    def __init__(self, linear: nn.Linear, kernels: Kernels) -> None:
+        super().__init__()
+        self.tiles, self.scales = quantize(linear.weight.detach())
+        bias = linear.bias
+        self.bias = torch.zeros(len(self.scales)) if bias is None else bias.detach().float()
+        self._kernels = kernels
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """[…, depth] → […, columns], both bfloat16."""
+        return self._kernels.linear_int8(values, self.tiles, self.scales, self.bias)
+
+
+class Gelu(nn.Module):
+    """GELU in place, for bfloat16; what comes before it in a transformer is used nowhere else."""
+
+    def __init__(self, kernels: Kernels) -> None:
+        super().__init__()
+        self._kernels = kernels
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """Any shape."""
+        return self._kernels.gelu_(values)
+
+
+class LayerNorm(nn.Module):
+    """Layer norm over the last dimension."""
+
+    def __init__(self, norm: nn.LayerNorm, kernels: Kernels) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps = norm.weight.detach(), norm.bias.detach(), norm.eps
+        self._kernels = kernels
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """[…, size] → the same."""
+        return self._kernels.layer_norm(values, self.weight, self.bias, self.eps)
+
+
+class Replacement:
+    """Modules of a model in whose place others were put."""
+
+    def __init__(
+        self, model: nn.Module, substitute: Callable[[nn.Module], nn.Module | None]
+    ) -> None:
+        self._replaced: list[tuple[nn.Module, str, nn.Module]] = []
+        for parent in list(model.modules()):
+            for name, module in list(parent.named_children()):
+                if other := substitute(module):
+                    setattr(parent, name, other)
+                    self._replaced.append((parent, name, module))
+
+    def undo(self) -> None:
+        """Put the model's own modules back."""
+        for parent, name, module in self._replaced:
+            setattr(parent, name, module)
+
+
+def faster(module: nn.Module, kernels: Kernels | None) -> nn.Module | None:
+    """What computes the same as a module in less time; None where nothing does."""
+    if type(module) is nn.Linear and torch.backends.mkldnn.enabled:
+        return PrepackedLinear(module)
+    if kernels is None:
+        return None
+    if type(module) is GELUActivation:
+        return Gelu(kernels)
+    if type(module) is nn.LayerNorm and _fits(module):
+        return LayerNorm(module, kernels)
+    return None
+
+
+def quantized(module: nn.Module, kernels: Kernels) -> nn.Module | None:
+    """The int8 version of a linear layer, None of anything else and of layers of odd sizes."""
+    if type(module) is not nn.Linear or module.in_features % 64 or module.out_features % 32:
+        return None
+    return QuantizedLinear(module, kernels)
+
+
+def _fits(norm: nn.LayerNorm) -> bool:
+    whole = norm.normalized_shape[-1] % LANES == 0 and len(norm.normalized_shape) == 1
+    return whole and norm.weight is not None and norm.bias is not None
