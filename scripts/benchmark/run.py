@@ -41,8 +41,8 @@ DATA = SHARED / "data"
 LONGEST = 512  # tokens that the model reads of a text
 CONNECTIONS = (1, 16, 64, 256)
 
-START_TIMEOUT = 300.0
-WARM_UP_SECONDS = 2
+START_TIMEOUT = 180.0
+WARM_UP_SECONDS = (2, 10)  # the second where nothing came back in the first
 WARM_UP_CONNECTIONS = 16
 CHECKED_TEXTS = 2  # of each workload
 # texts of one call of the engine alone; long ones take long enough
@@ -236,7 +236,10 @@ class Run:
         self, server: Server, endpoint: Endpoint, workload: Workload, number: int
     ) -> None:
         bodies = self._bodies(server, workload)
-        warm = send(endpoint.url, endpoint.headers, bodies, WARM_UP_CONNECTIONS, WARM_UP_SECONDS)
+        for warm_up in WARM_UP_SECONDS:
+            warm = send(endpoint.url, endpoint.headers, bodies, WARM_UP_CONNECTIONS, warm_up)
+            if warm.responses:
+                break
         for connections in self.options.connections:
             settle(endpoint.process)
             seconds = enough_seconds(self.options.seconds, connections, warm.requests_per_second)
@@ -270,17 +273,19 @@ def ask(server: Server, endpoint: Endpoint, text: str) -> httpx.Response:
 
 def wait_until_ready(server: Server, endpoint: Endpoint, site: Site, text: str) -> float:
     """Seconds until a server answers a text; Absent where it ends, or takes too long."""
-    start = time.monotonic()
+    start, answer = time.monotonic(), ""
     while (waited := time.monotonic() - start) < START_TIMEOUT:
         if not is_alive(endpoint.process):
             raise Absent(f"it ended: {last_line(site.logs / f'{server.name}.log')}")
         try:
-            if ask(server, endpoint, text).is_success:
+            response = ask(server, endpoint, text)
+            if response.is_success:
                 return waited
-        except httpx.TransportError:
-            pass
+            answer = f"it answers {response.status_code}: {response.text[:200]}"
+        except httpx.TransportError as error:
+            answer = f"it does not answer ({type(error).__name__})"
         time.sleep(0.2)
-    raise Absent(f"it answers no text after {START_TIMEOUT:.0f} s")
+    raise Absent(f"after {START_TIMEOUT:.0f} s {answer}")
 
 
 def check(server: Server, endpoint: Endpoint, truth: Mapping[str, Probabilities]) -> None:

@@ -24,6 +24,6 @@ torch.onnx.export(
     f=output / "model.onnx",
     input_names=names,
     output_names=["logits"],
-    dynamic_shapes={name: sizes for name in names},
+    dynamic_shapes=dict.fromkeys(names, sizes),
     dynamo=True,
 )
