@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -48,6 +49,8 @@ def running(command: Sequence[str | Path], log: Path, **variables: str) -> Itera
         yield process
     finally:
         end(process)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)  # what outlived the parent that started it
         program.wait()
 
 

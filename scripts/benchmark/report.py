@@ -217,7 +217,7 @@ def ratio(value: float | None, other: float | None) -> str:
 def number(value: float) -> str:
     """Three digits are what a benchmark knows."""
     if value >= 1000:
-        return f"{round(value, 2 - len(str(int(value)))):,.0f}"
+        return f"{round(value, 3 - len(str(int(value)))):,.0f}"
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 

@@ -254,7 +254,7 @@ class OnnxRuntime(Script):
 
 @dataclass(frozen=True)
 class Infinity:
-    """infinity's own server, with the defaults of its engine for torch."""
+    """infinity's own server, with its engine for torch."""
 
     name: str = "infinity"
     title: str = "infinity"
@@ -274,7 +274,8 @@ class Infinity:
         command += ["--model-id", site.model_dir, "--served-model-name", MODEL]
         command += ["--engine", "torch", "--device", "cpu", "--dtype", "float32"]
         command += ["--batch-size", str(BATCH_SIZE), "--host", "127.0.0.1", "--port", str(port)]
-        command += ["--no-vector-disk-cache"]  # answers are to be computed
+        # each answer is to be computed; compiled, it is slower on CPUs
+        command += ["--no-vector-disk-cache", "--no-compile"]
         with running(
             command,
             site.logs / f"{self.name}.log",
