@@ -71,7 +71,7 @@ def results() -> dict[str, Any]:
             }
             for name, title in titles.items()
         },
-        "failures": [{"server": "litserve", "round": 2, "reason": "it ended"}],
+        "failures": [{"server": "litserve", "when": "in round 2", "reason": "it ended"}],
         "engine": [
             {
                 "precision": "auto",

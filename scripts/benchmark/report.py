@@ -149,7 +149,7 @@ def cost_table(results: Mapping[str, Any], workload: str) -> Table:
             _figure(cells, (name, at), "cpu_seconds"),
             _figure(cells, (name, at), "cpu_ms_per_request"),
             _figure(cells, (name, at), "peak_memory", MEGABYTE),
-            str(errors(results, name, workload)),
+            str(errors(results, name, workload)) if (name, at) in cells else _NONE,
         ]
         for name in results["servers"]
     ]
@@ -190,8 +190,7 @@ def left_out(results: Mapping[str, Any]) -> list[str]:
         if server["absent"]
     ]
     return lines + [
-        f"{_title(results, failure['server'])} failed in round {failure['round']}: "
-        f"{failure['reason']}"
+        f"{_title(results, failure['server'])} failed {failure['when']}: {failure['reason']}"
         for failure in results["failures"]
     ]
 

@@ -192,7 +192,10 @@ class Run:
         for precision in PRECISIONS:
             if f"bertserve-{precision}" in names:
                 console.print(f"the engine alone, {precision}")
-                self.results["engine"].append(self._measure_engine(precision))
+                try:
+                    self.results["engine"].append(self._measure_engine(precision))
+                except subprocess.CalledProcessError as error:
+                    self._failed(f"bertserve-{precision}", "as an engine alone", error)
                 self._save()
 
     def _measure_engine(self, precision: str) -> dict[str, Any]:
@@ -221,16 +224,18 @@ class Run:
         """One round of one server: start, check, all workloads at all connections, stop."""
         try:
             with server.serve(self.site) as endpoint:
-                answer = wait_until_ready(server, endpoint, self.site, next(iter(self.truth)))
-                console.print(f"round {number}: {server.title} is ready after {answer:.0f} s")
+                wait_until_ready(server, endpoint, self.site, next(iter(self.truth)))
+                console.print(f"round {number}: {server.title}")
                 check(server, endpoint, self.truth)
                 for workload in self.workloads:
                     self._measure_workload(server, endpoint, workload, number)
         except (Absent, httpx.HTTPError, subprocess.CalledProcessError) as error:
-            failure = {"server": server.name, "round": number, "reason": str(error)}
-            self.results["failures"].append(failure)
-            console.print(f"  failed: {error}", markup=False)
+            self._failed(server.name, f"in round {number}", error)
         self._save()
+
+    def _failed(self, name: str, when: str, error: Exception) -> None:
+        self.results["failures"].append({"server": name, "when": when, "reason": str(error)})
+        console.print(f"  failed: {error}", markup=False)
 
     def _measure_workload(
         self, server: Server, endpoint: Endpoint, workload: Workload, number: int
@@ -271,16 +276,16 @@ def ask(server: Server, endpoint: Endpoint, text: str) -> httpx.Response:
         return client.post(endpoint.url, json=server.body(text), headers=dict(endpoint.headers))
 
 
-def wait_until_ready(server: Server, endpoint: Endpoint, site: Site, text: str) -> float:
-    """Seconds until a server answers a text; Absent where it ends, or takes too long."""
-    start, answer = time.monotonic(), ""
-    while (waited := time.monotonic() - start) < START_TIMEOUT:
+def wait_until_ready(server: Server, endpoint: Endpoint, site: Site, text: str) -> None:
+    """Wait until a server answers a text; Absent where it ends, or takes too long."""
+    last, answer = time.monotonic() + START_TIMEOUT, ""
+    while time.monotonic() < last:
         if not is_alive(endpoint.process):
             raise Absent(f"it ended: {last_line(site.logs / f'{server.name}.log')}")
         try:
             response = ask(server, endpoint, text)
             if response.is_success:
-                return waited
+                return
             answer = f"it answers {response.status_code}: {response.text[:200]}"
         except httpx.TransportError as error:
             answer = f"it does not answer ({type(error).__name__})"
