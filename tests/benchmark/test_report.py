@@ -52,6 +52,7 @@ def test_latencies_and_costs_have_a_row_for_each_server() -> None:
         "700",
         "6",
     ]
+    assert cost_table(results(), "short").rows[-1] == ["infinity", "–", "–", "–", "–"]
 
 
 def test_the_engine_is_compared_with_the_rate_in_its_own_precision() -> None:
