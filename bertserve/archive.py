@@ -63,7 +63,7 @@ _TOKENIZER_FILES = (
 _VOCABULARIES = ("vocab.txt", "vocab.json", "*.model")
 
 # requests that share a batch, and milliseconds that the first of them waits for the others
-BATCH_SIZE, MAX_BATCH_DELAY = 64, 3
+BATCH_SIZE, MAX_BATCH_DELAY = 64, 1
 # processes that share a CPU: one reads requests and writes answers while another computes
 WORKERS = 2
 
