@@ -52,7 +52,8 @@ def measure(root: Path, texts: Sequence[str]) -> dict[str, Any]:
     from handler.values import Prediction, Text
 
     wanted = read_settings(yaml.safe_load((root / "model-config.yaml").read_bytes())["handler"])
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    on_gpu = torch.cuda.is_available() and wanted.precision != "int8"
+    device = torch.device("cuda" if on_gpu else "cpu")
 
     def predict(precision: str) -> tuple[str, list[dict[str, float]]]:
         settings = Settings(precision=precision, max_length=wanted.max_length, token_budget=2048)

@@ -50,7 +50,7 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 def multiplies_int8(device: torch.device) -> bool:
     """Whether there is a kernel for int8 products on this device."""
     library = kernels() if device.type == "cpu" else None
-    return library is not None and library.multiplies_int8
+    return library is not None and library.has_tiles
 
 
 def cpu_cores() -> int:

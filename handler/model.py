@@ -50,16 +50,20 @@ def keep_head_exact(model: PreTrainedModel) -> None:
             for value in inputs
         )
 
-    for layer in model.children():
-        if layer is not model.base_model:
+    behind = [layer for layer in model.children() if layer is not model.base_model]
+    for layer in (*behind, getattr(model.base_model, "pooler", None)):
+        if layer is not None:
             layer.float().register_forward_pre_hook(cast)
 
 
 def quantize_model(model: PreTrainedModel) -> PreTrainedModel:
-    """The model with linear layers in int8, from their float32 weights, and all else in bfloat16."""
+    """The model with its encoder's linear layers in int8, and all else in bfloat16."""
     library = kernels()
     assert library is not None
-    Replacement(model.base_model, partial(quantized, kernels=library))
+    pooler = getattr(model.base_model, "pooler", None)
+    for layer in model.base_model.children():
+        if layer is not pooler:
+            Replacement(layer, partial(quantized, kernels=library))
     return model.to(torch.bfloat16)
 
 

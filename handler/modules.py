@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers.activations import GELUActivation
 
-from .kernels import LANES, Kernels, quantize
+from .kernels import LANES, Kernels, as_tiles, quantize
 
 # for so many rows at a time oneDNN chooses a layout that suits fewer and more as well
 _ROWS = 1_024
@@ -29,14 +29,28 @@ class PrepackedLinear(nn.Module):
         return result
 
 
-class QuantizedLinear(nn.Module):
-    """A linear layer with int8 weights; each token is quantized as it comes, by its own largest value."""
+class TiledLinear(nn.Module):
+    """A linear layer in bfloat16 whose weight lies as AMX reads it."""
 
     def __init__(self, linear: nn.Linear, kernels: Kernels) -> None:
         super().__init__()
-        self.tiles, self.scales = quantize(linear.weight.detach())
-        bias = linear.bias
-        self.bias = torch.zeros(len(self.scales)) if bias is None else bias.detach().float()
+        self.tiles = as_tiles(linear.weight.detach())
+        self.bias = _bias(linear)
+        self._kernels = kernels
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """[…, depth] → […, columns], both bfloat16."""
+        return self._kernels.linear_bfloat16(values, self.tiles, self.bias)
+
+
+class QuantizedLinear(nn.Module):
+    """The same with int8 weights; each token is quantized as it comes, by its own largest value."""
+
+    def __init__(self, linear: nn.Linear, kernels: Kernels) -> None:
+        super().__init__()
+        weight, self.scales = quantize(linear.weight.detach())
+        self.tiles = as_tiles(weight)
+        self.bias = _bias(linear)
         self._kernels = kernels
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
@@ -90,22 +104,33 @@ class Replacement:
 
 def faster(module: nn.Module, kernels: Kernels | None) -> nn.Module | None:
     """What computes the same as a module in less time; None where nothing does."""
-    if type(module) is nn.Linear and torch.backends.mkldnn.enabled:
-        return PrepackedLinear(module)
-    if kernels is None:
-        return None
-    if type(module) is GELUActivation:
+    if type(module) is nn.Linear:
+        in_tiles = kernels and kernels.has_tiles and module.weight.dtype == torch.bfloat16
+        if kernels and in_tiles and _divisible(module, depth=32):
+            return TiledLinear(module, kernels)
+        return PrepackedLinear(module) if torch.backends.mkldnn.enabled else None
+    if kernels and type(module) is GELUActivation:
         return Gelu(kernels)
-    if type(module) is nn.LayerNorm and _fits(module):
+    if kernels and type(module) is nn.LayerNorm and _fits(module):
         return LayerNorm(module, kernels)
     return None
 
 
 def quantized(module: nn.Module, kernels: Kernels) -> nn.Module | None:
     """The int8 version of a linear layer, None of anything else and of layers of odd sizes."""
-    if type(module) is not nn.Linear or module.in_features % 64 or module.out_features % 32:
+    if type(module) is not nn.Linear or not _divisible(module, depth=64):
         return None
     return QuantizedLinear(module, kernels)
+
+
+def _divisible(linear: nn.Linear, depth: int) -> bool:
+    return linear.in_features % depth == 0 and linear.out_features % 32 == 0
+
+
+def _bias(linear: nn.Linear) -> torch.Tensor:
+    if linear.bias is None:
+        return torch.zeros(linear.out_features)
+    return linear.bias.detach().float()
 
 
 def _fits(norm: nn.LayerNorm) -> bool:

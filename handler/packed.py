@@ -66,6 +66,9 @@ class PackedModel:
         self._hooks = [base.register_forward_hook(self._gather_output)]
         if pooler := getattr(base, "pooler", None):
             self._hooks.append(pooler.register_forward_pre_hook(self._gather_input))
+        self._narrow = False
+        if (output := _last_output(base)) is not None:
+            self._hooks.append(output.register_forward_pre_hook(self._narrow_inputs))
 
     def __call__(self, encodings: Sequence[Encoding]) -> torch.Tensor:
         """Logits [texts, labels], on the model's device."""
@@ -73,6 +76,7 @@ class PackedModel:
         encodings = [*encodings, *_filler(encodings)] if self._device.type == "cpu" else encodings
         lengths = [len(encoding.input_ids) for encoding in encodings]
         self._packing = Packing.of(lengths, self._device)
+        self._narrow = False
         input_ids = _row([encoding.input_ids for encoding in encodings])
         inputs = {"input_ids": input_ids, "position_ids": self._positions(input_ids, lengths)}
         if self._takes_token_types:
@@ -109,7 +113,22 @@ class PackedModel:
 
     def _gather(self, hidden: torch.Tensor) -> torch.Tensor:
         """The first token of each text, [texts, 1, size], from a row of tokens [1, tokens, size]."""
-        return hidden[0, self._packing.starts[:-1]][:, None]
+        rows = hidden[0] if self._narrow else hidden[0, self._packing.starts[:-1]]
+        return rows[:, None]
+
+    def _narrow_inputs(self, _: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """From here on the last layer computes first tokens alone: nothing looks at the others."""
+        self._narrow = True
+        return tuple(tensor[:, self._packing.starts[:-1]] for tensor in inputs)
+
+
+def _last_output(base: Any) -> torch.nn.Module | None:
+    """What follows attention in the last layer, where a model is built as BERT is."""
+    try:
+        output = base.encoder.layer[-1].attention.output
+    except (AttributeError, IndexError, TypeError):
+        return None
+    return output if isinstance(output, torch.nn.Module) else None
 
 
 def padding_index(model: PreTrainedModel) -> int | None:

@@ -49,7 +49,8 @@ _ARGUMENTS = {
     "gelu_bfloat16": (_POINTER, _WHOLE),
     "layer_norm_float32": _LAYER_NORM,
     "layer_norm_bfloat16": _LAYER_NORM,
-    "linear_int8": (_POINTER,) * 7 + (_WHOLE,) * 3 + (ctypes.c_int,),
+    "linear_bfloat16": (_POINTER,) * 4 + (_WHOLE,) * 3,
+    "linear_int8": (_POINTER,) * 7 + (_WHOLE,) * 3,
 }
 
 
@@ -62,7 +63,7 @@ class Kernels:
         for function, arguments in _ARGUMENTS.items():
             getattr(self._library, function).argtypes = arguments
             getattr(self._library, function).restype = None
-        self.multiplies_int8 = bool(self._library.multiplies_int8())
+        self.has_tiles = bool(self._library.has_tiles())
 
     def attend(
         self,
@@ -121,17 +122,39 @@ class Kernels:
         )
         return output
 
+    @staticmethod
+    def _rows_of(values: torch.Tensor) -> torch.Tensor:
+        if values.dtype != torch.bfloat16:
+            raise TypeError(f"the kernel multiplies bfloat16, not {values.dtype}")
+        return values.contiguous()
+
+    def linear_bfloat16(
+        self, values: torch.Tensor, tiles: torch.Tensor, bias: torch.Tensor
+    ) -> torch.Tensor:
+        """values · weightᵀ + bias for bfloat16 [..., depth] and weights laid out by `as_tiles`."""
+        values = self._rows_of(values)
+        depth = values.shape[-1]
+        output = torch.empty(*values.shape[:-1], len(bias), dtype=torch.bfloat16)
+        self._library.linear_bfloat16(
+            values.data_ptr(),
+            tiles.data_ptr(),
+            bias.data_ptr(),
+            output.data_ptr(),
+            values.numel() // depth,
+            depth,
+            len(bias),
+        )
+        return output
+
     def linear_int8(
         self,
         values: torch.Tensor,
         tiles: torch.Tensor,
         scales: torch.Tensor,
         bias: torch.Tensor,
-        *,
-        gelu: bool = False,
     ) -> torch.Tensor:
         """values · weightᵀ + bias for bfloat16 [..., depth] and weights from `quantize`."""
-        values = values.contiguous()
+        values = self._rows_of(values)
         depth = values.shape[-1]
         rows = values.numel() // depth
         quantized = torch.empty(rows, depth, dtype=torch.int8)
@@ -148,7 +171,6 @@ class Kernels:
             rows,
             depth,
             len(bias),
-            gelu,
         )
         return output
 
@@ -158,17 +180,22 @@ class Kernels:
         return found
 
 
-def quantize(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A weight [columns, depth] as int8 tiles and what 1 stands for in each column, [columns].
+def as_tiles(weight: torch.Tensor) -> torch.Tensor:
+    """A weight [columns, depth] in bfloat16 or int8 as AMX reads it.
 
-    columns is a multiple of 32, depth of 64
+    columns is a multiple of 32, depth of 32, in int8 of 64
     """
-    scales = weight.float().abs().amax(dim=1).clamp(min=1e-30) / 127
-    whole = (weight.float() / scales[:, None]).round().to(torch.int8)
     columns, depth = weight.shape
-    # a tile holds 16 columns and, row by row, four neighbours in depth of each
-    tiles = whole.view(columns // 16, 16, depth // 64, 16, 4).permute(0, 2, 3, 1, 4)
-    return tiles.contiguous(), scales
+    together = 4 // weight.element_size()  # neighbours in depth that are multiplied together
+    # a tile holds 16 columns and, row by row, such neighbours of each
+    tiles = weight.reshape(columns // 16, 16, depth // (16 * together), 16, together)
+    return tiles.permute(0, 2, 3, 1, 4).contiguous()
+
+
+def quantize(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A weight [columns, depth] in int8, and what 1 stands for in each column, [columns]."""
+    scales = weight.float().abs().amax(dim=1).clamp(min=1e-30) / 127
+    return (weight.float() / scales[:, None]).round().to(torch.int8), scales
 
 
 def _usable(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -162,3 +163,20 @@ def test_torchserve_finds_exactly_one_class_in_the_door() -> None:
     import handler.bert_handler as door
 
     assert list_classes_from_module(door) == [BertHandler]
+
+
+def test_a_gpu_that_failed_ends_the_worker(
+    loaded: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: object) -> None:
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    def end(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(loaded[0], "pipeline", fail)
+    monkeypatch.setattr("os._exit", end)
+    with pytest.raises(SystemExit) as ended:
+        fakes.answer(loaded, GOOD[:1])
+    assert ended.value.code == 1
+    assert "the GPU failed, so the worker ends" in caplog.text

@@ -41,7 +41,9 @@ def test_a_smaller_budget_changes_no_answer(classifier: Classifier, model_dir: P
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_logits_are_float32_in_any_precision(model_dir: Path, precision: str) -> None:
     model = load_model(model_dir, precision)
-    assert {str(weight.dtype) for weight in model.bert.parameters()} == {f"torch.{precision}"}
+    assert {str(weight.dtype) for weight in model.bert.encoder.parameters()} == {
+        f"torch.{precision}"
+    }
     assert model.classifier.weight.dtype == torch.float32  # logits are large
     logits, _ = Classifier(model, CPU, pad_token_id=0)(TEXTS)
     assert (logits.dtype, logits.shape) == (torch.float32, (len(TEXTS), 3))
@@ -100,3 +102,67 @@ def test_the_longest_input_is_that_of_the_positions(architecture: str, tmp_path:
     reference = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
     with torch.inference_mode():  # as long as that is really read
         reference(input_ids=torch.full((1, tiny.LONGEST), 7))
+
+
+class ScarceMemory:
+    """A forward that runs out of memory over so many tokens."""
+
+    def __init__(self, classifier: Classifier, tokens: int) -> None:
+        self.forward, self.tokens = classifier._forward, tokens
+        self.computed: list[int] = []
+
+    def __call__(self, encodings: list[Encoding]) -> torch.Tensor:
+        tokens = sum(len(encoding.input_ids) for encoding in encodings)
+        if tokens > self.tokens:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.computed.append(tokens)
+        return self.forward(encodings)
+
+
+def test_out_of_memory_halves_the_budget_and_all_are_answered(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    classifier = Classifier(load_model(model_dir, "float32"), CPU, pad_token_id=0, token_budget=400)
+    expected, _ = classifier(TEXTS)
+    monkeypatch.setattr(classifier, "_forward", ScarceMemory(classifier, 70))
+    found, problems = classifier(TEXTS)
+    assert problems == [None] * len(TEXTS)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert classifier.token_budget <= 100
+    assert classifier.out_of_memory >= 2
+    assert "out of GPU memory" in caplog.text
+    kept = classifier.token_budget
+    classifier(TEXTS)
+    assert classifier.token_budget == kept  # it was found before
+
+
+def test_a_text_that_memory_never_suffices_for_is_an_error_of_its_own(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = Classifier(load_model(model_dir, "float32"), CPU, pad_token_id=0)
+    expected, _ = classifier(TEXTS)
+    monkeypatch.setattr(classifier, "_forward", ScarceMemory(classifier, 20))
+    found, problems = classifier(TEXTS)
+    assert [problem is not None for problem in problems] == [
+        len(text.input_ids) == 64 for text in TEXTS
+    ]
+    problem = problems[5]
+    assert problem is not None
+    assert (problem.code, problem.status) == ("overloaded", 503)
+    reached = [index for index, problem in enumerate(problems) if problem is None]
+    torch.testing.assert_close(found[reached], expected[reached], atol=1e-5, rtol=0)
+
+
+def test_the_token_budget_is_the_fastest_of_those_tried(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    seconds = {512: 1.0, 1_024: 0.51, 2_048: 0.5, 4_096: 0.7, 8_192: 0.9}
+
+    def call(_: object) -> None:
+        clock[0] += seconds[classifier.token_budget]
+
+    monkeypatch.setattr("handler.classifier.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(Classifier, "__call__", lambda _, texts: call(texts))
+    classifier.choose_token_budget(64)
+    assert classifier.token_budget == 1_024  # within 3 % of the fastest, and others wait less

@@ -10,7 +10,7 @@ from torch import nn
 from transformers.activations import GELUActivation
 
 import handler.kernels as kernels_module
-from handler.kernels import BUILDS, FOLDER, Kernels, kernels, quantize
+from handler.kernels import BUILDS, FOLDER, Kernels, as_tiles, kernels, quantize
 from handler.modules import QuantizedLinear, Replacement, faster
 
 
@@ -54,7 +54,7 @@ def test_layer_norm(library: Kernels, dtype: torch.dtype, tolerance: float, size
 @pytest.mark.parametrize("rows", [1, 31, 32, 33, 300])
 @pytest.mark.parametrize(("depth", "columns"), [(64, 32), (384, 1536), (128, 224)])
 def test_int8_products(library: Kernels, rows: int, depth: int, columns: int) -> None:
-    if not library.multiplies_int8:
+    if not library.has_tiles:
         pytest.skip("this build has none")
     torch.manual_seed(0)
     linear = nn.Linear(depth, columns)
@@ -67,9 +67,10 @@ def test_int8_products(library: Kernels, rows: int, depth: int, columns: int) ->
 
 
 def test_a_token_is_quantized_alone(library: Kernels) -> None:
-    if not library.multiplies_int8:
+    if not library.has_tiles:
         pytest.skip("this build has none")
-    tiles, scales = quantize(torch.randn(32, 64))
+    weight, scales = quantize(torch.randn(32, 64))
+    tiles = as_tiles(weight)
     small = torch.randn(1, 64).bfloat16()
     together = torch.cat([small, small * 1000])
     alone = library.linear_int8(small, tiles, scales, torch.zeros(32))
@@ -78,9 +79,10 @@ def test_a_token_is_quantized_alone(library: Kernels) -> None:
 
 
 def test_tokens_of_zeros_give_the_bias(library: Kernels) -> None:
-    if not library.multiplies_int8:
+    if not library.has_tiles:
         pytest.skip("this build has none")
-    tiles, scales = quantize(torch.randn(32, 64))
+    weight, scales = quantize(torch.randn(32, 64))
+    tiles = as_tiles(weight)
     bias = torch.arange(32.0)
     found = library.linear_int8(torch.zeros(2, 64).bfloat16(), tiles, scales, bias)
     assert torch.equal(found.float(), bias.expand(2, 32))
