@@ -129,7 +129,7 @@ def test_out_of_memory_halves_the_budget_and_all_are_answered(
     assert problems == [None] * len(TEXTS)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     assert classifier.token_budget <= 100
-    assert classifier.out_of_memory >= 2
+    assert classifier.out_of_memory >= 1
     assert "out of GPU memory" in caplog.text
     kept = classifier.token_budget
     classifier(TEXTS)
