@@ -37,7 +37,6 @@ from model_archiver.model_packaging_utils import ModelExportUtils
 from . import kernels, precision
 from .errors import PackageError
 from .handler import checksums
-from .handler.device import cpu_cores
 from .handler.errors import LoadError
 from .handler.labels import choose_activation, name_labels, problem_type
 from .handler.settings import Settings, read_settings
@@ -263,6 +262,8 @@ def _model_config(workers: int, batch_size: int, max_batch_delay: int, settings:
 def usual_workers() -> int:
     """A worker for each GPU of this machine; on a CPU one for every core up to WORKERS."""
     import torch
+
+    from .handler.device import cpu_cores
 
     return torch.cuda.device_count() or min(WORKERS, cpu_cores())
 

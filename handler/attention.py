@@ -9,7 +9,7 @@ from itertools import groupby
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from .kernels import kernels
+from .kernels.library import kernels
 
 # query, key, value [tokens, heads, size], where texts lie, scaling → [tokens, heads, size]
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, "Packing", float], torch.Tensor]

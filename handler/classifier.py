@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from .attention import choose_attention, to_device
 from .batching import micro_batches
 from .errors import RequestError
-from .kernels import kernels
+from .kernels.library import kernels
 from .modules import Replacement, faster
 from .packed import PackedModel
 from .values import Encoding

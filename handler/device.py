@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from .errors import LoadError
-from .kernels import kernels
+from .kernels.library import kernels
 
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_V1 = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from .errors import LoadError
-from .kernels import kernels
+from .kernels.library import kernels
 from .modules import Replacement, quantized
 from .packed import padding_index
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers.activations import GELUActivation
 
-from .kernels import LANES, Kernels, as_tiles, quantize
+from .kernels.library import LANES, Kernels, as_tiles, quantize
 
 # for so many rows at a time oneDNN chooses a layout that suits fewer and more as well
 _ROWS = 1_024

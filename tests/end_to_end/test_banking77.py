@@ -107,8 +107,8 @@ def test_the_four_clients_give_the_same_while_workers_are_killed(
 
     with server.client("banking") as client, server.grpc_client("banking") as grpc_client:
         answers = [
-            client.classify(losing_a_worker(served, texts)),
-            grpc_client.classify(losing_a_worker(served, texts)),
+            client.classify(losing_the_workers(served, texts)),
+            grpc_client.classify(losing_the_workers(served, texts)),
             asyncio.run(over_http()),
             asyncio.run(over_grpc()),
         ]
@@ -127,15 +127,11 @@ def test_the_four_clients_give_the_same_while_workers_are_killed(
         ]
 
 
-def losing_a_worker(served: Served, texts: list[str]) -> Iterator[str]:
-    """The texts; halfway the worker that classifies them is killed, at work."""
+def losing_the_workers(served: Served, texts: list[str]) -> Iterator[str]:
+    """The texts; halfway the workers that classify them are killed, at work."""
     for number, text in enumerate(texts):
         if number == len(texts) // 2:
-            (pid,) = (
-                worker["pid"]
-                for model in served.server.status()["models"]
-                if model["name"] == "banking"
-                for worker in model["workers"]
-            )
-            os.kill(pid, signal.SIGKILL)
+            for model in served.server.status()["models"]:
+                for worker in model["workers"] if model["name"] == "banking" else ():
+                    os.kill(worker["pid"], signal.SIGKILL)
         yield text

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 from transformers.activations import GELUActivation
 
-import handler.kernels as kernels_module
-from handler.kernels import BUILDS, FOLDER, Kernels, as_tiles, kernels, quantize
+from handler.kernels import library as opened
+from handler.kernels import BUILDS, FOLDER
+from handler.kernels.library import Kernels, as_tiles, kernels, quantize
 from handler.modules import QuantizedLinear, Replacement, faster
 
 
@@ -111,4 +112,4 @@ def test_the_best_build_is_opened_and_none_is_no_error(
     kernels.cache_clear()
     assert kernels(tmp_path) is None
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
-    assert kernels_module.kernels.__wrapped__(FOLDER) is None
+    assert opened.kernels.__wrapped__(FOLDER) is None
