@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from transformers.activations import GELUActivation
 
-from handler.kernels import library as opened
 from handler.kernels import BUILDS, FOLDER
+from handler.kernels import library as opened
 from handler.kernels.library import Kernels, as_tiles, kernels, quantize
 from handler.modules import QuantizedLinear, Replacement, faster
 
