@@ -6,40 +6,39 @@ import inspect
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, Protocol
+from itertools import groupby
 
 import torch
 from transformers import PreTrainedModel
 
 from .attention import choose_attention, to_device
 from .batching import micro_batches
+from .encoder import FusedEncoder
 from .errors import RequestError
 from .kernels.library import kernels
-from .modules import Replacement, faster
+from .model import replace_in_encoder
+from .modules import faster
 from .packed import PackedModel
+from .trial import Trial, random_text
 from .values import Encoding
 
 # tokens of a micro-batch: few enough for a CPU's caches, enough to fill a GPU; the first unless measured
 TOKEN_BUDGETS = {"cpu": (2_048, 512, 1_024, 4_096, 8_192), "cuda": (32_768, 16_384, 65_536)}
 _ROUNDS, _SECONDS = 3, 2.0  # of trying them
 _WORTH_IT = 1.03  # a larger budget makes others wait longer
-_LONGEST_TRIED = 1_024
 
 logger = logging.getLogger(__name__)
-
-
-class _Change(Protocol):
-    def undo(self) -> None: ...
 
 
 class Classifier:
     """A sequence classification model on its device, made as fast as it stays right.
 
     `token_budget` is the size of a micro-batch in tokens, padding included. `forward` is `packed` where
-    the model was found to give the same without padding, else `padded`; `attention` names what computes
-    it. `out_of_memory` counts the times that the budget was halved.
+    the model was found to give the same without padding, else `padded`, or `unpadded` where padding
+    changes what it gives, so that only texts of one length share a micro-batch; `attention` names what
+    computes it. `out_of_memory` counts the times that the budget was halved.
     """
 
     def __init__(
@@ -57,6 +56,7 @@ class Classifier:
         self.out_of_memory = 0
         self._packed: PackedModel | None = None
         self._model = model.to(device).eval()
+        self._dtype = model.base_model.dtype  # the head may be more exact
         self._pad_token_id = pad_token_id
         self._takes_token_types = "token_type_ids" in inspect.signature(model.forward).parameters
 
@@ -99,6 +99,10 @@ class Classifier:
     ) -> list[list[int]]:
         lengths = [len(encodings[index].input_ids) for index in indices]
         batches = micro_batches(lengths, self.token_budget)
+        if self.forward == "unpadded":
+            batches = [
+                list(run) for batch in batches for _, run in groupby(batch, lengths.__getitem__)
+            ]
         return [[indices[number] for number in batch] for batch in batches]
 
     def _halve_budget(self, tried: int) -> None:
@@ -108,11 +112,11 @@ class Classifier:
         self.out_of_memory += 1
         logger.warning("out of GPU memory: micro-batches of %d tokens now", self.token_budget)
 
-    def _forward(self, encodings: list[Encoding]) -> torch.Tensor:
+    def _forward(self, encodings: Sequence[Encoding]) -> torch.Tensor:
         """Logits of one micro-batch, on the device."""
         return self._packed(encodings) if self._packed else self._padded(encodings)
 
-    def _padded(self, encodings: list[Encoding]) -> torch.Tensor:
+    def _padded(self, encodings: Sequence[Encoding]) -> torch.Tensor:
         """Logits of one micro-batch, padded to its longest text."""
         longest = max(len(encoding.input_ids) for encoding in encodings)
         inputs = {
@@ -127,60 +131,43 @@ class Classifier:
 
     @torch.inference_mode()
     def speed_up(self, max_length: int) -> None:
-        """Use faster modules and no padding, each where random texts then get the same logits."""
-        generator = torch.Generator().manual_seed(0)
-        texts = [
-            self._random_text(min(length, max_length), generator)
-            for length in (min(max_length, _LONGEST_TRIED), 30, 12, 7, 7, 3)
-        ]
-        expected = torch.cat([self._padded([text]) for text in texts])
-        dtype = self._model.dtype
-        if self.device.type == "cpu" and dtype in (torch.float32, torch.bfloat16):
-            library = kernels() if dtype == torch.bfloat16 else None
-            replace = partial(faster, kernels=library)
-            if reason := self._differs(
-                lambda: Replacement(self._model, replace), self._padded, texts, expected
-            ):
+        """Use faster modules and no padding, each where random texts then get the same."""
+        trial = Trial(self._model, self._padded, max_length)
+        dtype, on_cpu = self._dtype, self.device.type == "cpu"
+        library = kernels() if on_cpu and dtype == torch.bfloat16 else None
+        if on_cpu and dtype in (torch.float32, torch.bfloat16):
+            replaced = partial(replace_in_encoder, self._model, partial(faster, kernels=library))
+            if reason := trial.differs(replaced, self._padded, alone=True):
                 logger.info("%s keeps its own modules: %s", self.architecture, reason)
-        name, attend = choose_attention(self.device, dtype)
-        reason = self._differs(self._pack(attend), self._forward, texts, expected)
-        if reason:
-            self._packed = None
-            logger.info("%s is served with padding: %s", self.architecture, reason)
-        else:
-            self.forward, self.attention = "packed", name
+        if not self._pack(trial):
+            if reason := trial.differs(None, self._padded):
+                self.forward = "unpadded"
+                logger.warning("%s cannot stand padding: %s", self.architecture, reason)
+        elif self._packed and library and library.has_tiles:
+            fused = partial(FusedEncoder, self._model.base_model, library)
+            if reason := trial.differs(fused, self._packed):
+                logger.info("%s keeps its own encoder: %s", self.architecture, reason)
+            else:
+                self.attention, self._packed.rounds_up = f"encoder {library.name}", False
 
-    def _pack(self, attend: Any) -> Callable[[], PackedModel]:
+    def _pack(self, trial: Trial) -> bool:
+        """Use no padding, if the model can do without."""
+        name, attend = choose_attention(self.device, self._dtype)
+
         def change() -> PackedModel:
             self._packed = PackedModel(self._model, attend)
             return self._packed
 
-        return change
+        def forward(encodings: Sequence[Encoding]) -> torch.Tensor:
+            assert self._packed is not None
+            return self._packed.checked(encodings)
 
-    def _differs(
-        self,
-        change: Callable[[], _Change],
-        forward: Callable[[list[Encoding]], torch.Tensor],
-        texts: list[Encoding],
-        expected: torch.Tensor,
-    ) -> str:
-        """Why logits [texts, labels] are not as `expected` after a change, which is undone then."""
-        changed = change()
-        try:
-            difference = (forward(texts).float() - expected.float()).abs().max().item()
-        except Exception as error:  # an architecture that does not follow transformers' interface
-            reason = type(error).__name__
-        else:
-            precision = max(1e-4, 16 * torch.finfo(self._model.dtype).eps)
-            if difference <= precision * max(1.0, expected.float().abs().max().item()):
-                return ""
-            reason = f"its logits would differ by {difference:.2g}"
-        changed.undo()
-        return reason
-
-    def _random_text(self, length: int, generator: torch.Generator) -> Encoding:
-        ids = torch.randint(self._model.config.vocab_size, (length,), generator=generator).tolist()
-        return Encoding(ids, [0] * length, truncated=False)
+        if reason := trial.differs(change, forward):
+            self._packed = None
+            logger.info("%s is served with padding: %s", self.architecture, reason)
+            return False
+        self.forward, self.attention = "packed", name
+        return True
 
     def choose_token_budget(self, max_length: int) -> None:
         """Take the budget at which texts of mixed lengths are classified fastest here."""
@@ -189,7 +176,7 @@ class Classifier:
         texts: list[Encoding] = []
         while sum(len(text.input_ids) for text in texts) < budgets[-1]:
             length = int(torch.empty(1).log_normal_(4.0, 0.6, generator=generator).item()) + 3
-            texts.append(self._random_text(min(length, max_length), generator))
+            texts.append(random_text(self._model, min(length, max_length), generator))
         seconds = dict.fromkeys(budgets, math.inf)
         end = time.monotonic() + _SECONDS
         for _ in range(_ROUNDS):

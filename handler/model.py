@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,14 +56,23 @@ def keep_head_exact(model: PreTrainedModel) -> None:
             layer.float().register_forward_pre_hook(cast)
 
 
+def replace_in_encoder(
+    model: PreTrainedModel, substitute: Callable[[torch.nn.Module], torch.nn.Module | None]
+) -> Replacement:
+    """Put others in the place of modules, but for those behind the encoder."""
+    base = model.base_model
+    return Replacement(base, substitute, besides=getattr(base, "pooler", None))
+
+
 def quantize_model(model: PreTrainedModel) -> PreTrainedModel:
     """The model with its encoder's linear layers in int8, and all else in bfloat16."""
     library = kernels()
     assert library is not None
-    pooler = getattr(model.base_model, "pooler", None)
-    for layer in model.base_model.children():
-        if layer is not pooler:
-            Replacement(layer, partial(quantized, kernels=library))
+    if not len(replace_in_encoder(model, partial(quantized, kernels=library))):
+        raise LoadError(
+            "none of the model's layers can be quantized: int8 needs sizes that are multiples of 64; "
+            "choose another precision"
+        )
     return model.to(torch.bfloat16)
 
 

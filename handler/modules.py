@@ -34,6 +34,7 @@ class TiledLinear(nn.Module):
 
     def __init__(self, linear: nn.Linear, kernels: Kernels) -> None:
         super().__init__()
+        self.columns, self.depth = linear.weight.shape
         self.tiles = as_tiles(linear.weight.detach())
         self.bias = _bias(linear)
         self._kernels = kernels
@@ -48,6 +49,7 @@ class QuantizedLinear(nn.Module):
 
     def __init__(self, linear: nn.Linear, kernels: Kernels) -> None:
         super().__init__()
+        self.columns, self.depth = linear.weight.shape
         weight, self.scales = quantize(linear.weight.detach())
         self.tiles = as_tiles(weight)
         self.bias = _bias(linear)
@@ -84,17 +86,26 @@ class LayerNorm(nn.Module):
 
 
 class Replacement:
-    """Modules of a model in whose place others were put."""
+    """Modules of a model in whose place others were put, besides a part of it and what is in that."""
 
     def __init__(
-        self, model: nn.Module, substitute: Callable[[nn.Module], nn.Module | None]
+        self,
+        model: nn.Module,
+        substitute: Callable[[nn.Module], nn.Module | None],
+        besides: nn.Module | None = None,
     ) -> None:
         self._replaced: list[tuple[nn.Module, str, nn.Module]] = []
+        left = set(besides.modules() if besides else ())
         for parent in list(model.modules()):
             for name, module in list(parent.named_children()):
+                if module in left or parent in left:
+                    continue
                 if other := substitute(module):
                     setattr(parent, name, other)
                     self._replaced.append((parent, name, module))
+
+    def __len__(self) -> int:
+        return len(self._replaced)
 
     def undo(self) -> None:
         """Put the model's own modules back."""

@@ -18,25 +18,28 @@ from .attention import Attend, Packing, to_device
 from .values import Encoding
 
 _NAME = "packed"
+_UNKNOWN = {"softcap", "s_aux", "position_bias"}  # what some models add to attention
 _FEW, _MANY = 16, 64  # tokens of small and of large micro-batches come in multiples of these
 
 
 def _attend(
-    module: torch.nn.Module,  # noqa: ARG001
+    module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: torch.Tensor | None,  # noqa: ARG001
+    attention_mask: torch.Tensor | None,
     *,
     attend: Attend,
     packing: Packing,
     scaling: float | None = None,
     sliding_window: int | None = None,
-    **_: Any,
+    **others: Any,
 ) -> tuple[torch.Tensor, None]:
     """What transformers' models call: [1, heads, tokens, size] → [1, tokens, heads, size]."""
-    if sliding_window is not None:
-        raise NotImplementedError("attention within a window cannot be packed")
+    if attention_mask is not None or sliding_window is not None or others.keys() & _UNKNOWN:
+        raise NotImplementedError("its attention is more than softmax of products")
+    if query.shape != key.shape or getattr(module, "is_causal", False):
+        raise NotImplementedError("its tokens do not all attend to each other")
     # as the model's linear layers leave them: [tokens, heads, size], without a copy
     query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
@@ -56,36 +59,50 @@ class PackedModel:
     def __init__(self, model: PreTrainedModel, attend: Attend) -> None:
         self._model = model
         self._attend = attend
+        self._attended = 0
         self._device = model.device
         self._takes_token_types = "token_type_ids" in inspect.signature(model.forward).parameters
         self._padding_index = padding_index(model)
         self._packing = Packing.of([1], self._device)
+        self.rounds_up = self._device.type == "cpu"
         self._attention = model.config._attn_implementation
         model.set_attn_implementation(_NAME)
         base = model.base_model
         self._hooks = [base.register_forward_hook(self._gather_output)]
         if pooler := getattr(base, "pooler", None):
             self._hooks.append(pooler.register_forward_pre_hook(self._gather_input))
-        self._narrow = False
         if (output := _last_output(base)) is not None:
             self._hooks.append(output.register_forward_pre_hook(self._narrow_inputs))
 
     def __call__(self, encodings: Sequence[Encoding]) -> torch.Tensor:
         """Logits [texts, labels], on the model's device."""
         texts = len(encodings)
-        encodings = [*encodings, *_filler(encodings)] if self._device.type == "cpu" else encodings
+        if self.rounds_up:
+            encodings = [*encodings, *_filler(encodings)]
         lengths = [len(encoding.input_ids) for encoding in encodings]
         self._packing = Packing.of(lengths, self._device)
-        self._narrow = False
         input_ids = _row([encoding.input_ids for encoding in encodings])
         inputs = {"input_ids": input_ids, "position_ids": self._positions(input_ids, lengths)}
         if self._takes_token_types:
             inputs["token_type_ids"] = _row([encoding.token_type_ids for encoding in encodings])
         inputs = {name: to_device(tensor, self._device) for name, tensor in inputs.items()}
         logits: torch.Tensor = self._model(
-            **inputs, attend=self._attend, packing=self._packing
+            **inputs, attend=self._count, packing=self._packing
         ).logits
         return logits[:texts]
+
+    def checked(self, encodings: Sequence[Encoding]) -> torch.Tensor:
+        """The same; NotImplementedError where a layer does not call the attention that it is given."""
+        before = self._attended
+        logits = self(encodings)
+        layers = getattr(self._model.config, "num_hidden_layers", None)
+        if self._attended - before != layers:
+            raise NotImplementedError("it does not use transformers' attention interface")
+        return logits
+
+    def _count(self, *arguments: Any) -> torch.Tensor:
+        self._attended += 1
+        return self._attend(*arguments)
 
     def _positions(self, input_ids: torch.Tensor, lengths: list[int]) -> torch.Tensor:
         """Positions that start over at each text, [1, tokens]."""
@@ -113,12 +130,12 @@ class PackedModel:
 
     def _gather(self, hidden: torch.Tensor) -> torch.Tensor:
         """The first token of each text, [texts, 1, size], from a row of tokens [1, tokens, size]."""
-        rows = hidden[0] if self._narrow else hidden[0, self._packing.starts[:-1]]
-        return rows[:, None]
+        starts = self._packing.starts[:-1]
+        narrowed = hidden.shape[1] == len(starts)  # or each text is one token
+        return (hidden[0] if narrowed else hidden[0, starts])[:, None]
 
     def _narrow_inputs(self, _: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         """From here on the last layer computes first tokens alone: nothing looks at the others."""
-        self._narrow = True
         return tuple(tensor[:, self._packing.starts[:-1]] for tensor in inputs)
 
 

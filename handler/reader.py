@@ -47,13 +47,15 @@ def buffered_reader() -> Callable[[socket.socket, int], bytearray]:
 
     def retrieve_buffer(connection: socket.socket, length: int) -> bytearray:
         nonlocal buffer, position
-        while len(buffer) - position < length:
+        if len(buffer) - position < length:
+            del buffer[:position]
+            position = 0
+        while len(buffer) < length + position:
             received = connection.recv(_AT_ONCE)
             if not received:
                 logging.info("Frontend disconnected.")
                 sys.exit(0)  # as TorchServe's own does
-            buffer = buffer[position:] + received
-            position = 0
+            buffer += received  # in place: a message may be large
         position += length
         return buffer[position - length : position]
 

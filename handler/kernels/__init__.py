@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-SOURCES = ("attention.cpp", "linear.cpp", "pointwise.cpp")
+SOURCES = ("attention.cpp", "encoder.cpp", "linear.cpp", "pointwise.cpp")
 
 
 @dataclass(frozen=True, slots=True)

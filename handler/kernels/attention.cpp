@@ -5,6 +5,7 @@
 // the core's own cache, and texts of any lengths lie side by side without padding. Sums are float32.
 
 #include "floats.h"
+#include "kernels.h"
 
 #if HAS_AMX
 #include "tiles.h"
@@ -37,7 +38,7 @@ struct Head {  // of one text; rows are `stride` numbers apart
   int64_t query_stride, key_stride, value_stride;
   T* output;
   int64_t output_stride;
-  int64_t length, size;
+  int64_t queries, length, size;
   float scaling;
 };
 
@@ -108,11 +109,11 @@ void attend_in_floats(const Head<T>& head, void* scratch) {
       for (int64_t row = 0; row < kLanes; ++row) *(Floats*)(keys + (d + row) * padded + j) = rows[row];
     }
   }
-  for (int64_t first = 0; first < head.length; first += kRows) {
-    const int64_t rows = std::min<int64_t>(kRows, head.length - first);
+  for (int64_t first = 0; first < head.queries; first += kRows) {
+    const int64_t rows = std::min<int64_t>(kRows, head.queries - first);
     for (int64_t row = 0; row < kRows; ++row)
       unpack(
-          head.query, head.query_stride, first + row, head.length, head.size, wide,
+          head.query, head.query_stride, first + row, head.queries, head.size, wide,
           queries + row * wide);
     for (int64_t j = 0; j < padded; j += kColumns)
       product(queries, wide, keys + j, padded, head.size, scores + j, padded);
@@ -177,8 +178,8 @@ void attend_in_tiles(const Head<bfloat16>& head, void* scratch) {
             _mm512_or_si512(row[0], _mm512_slli_epi32(row[1], 16)));
       }
 
-  for (int64_t first = 0; first < length; first += kTile) {
-    const int64_t rows = std::min(kTile, length - first);
+  for (int64_t first = 0; first < head.queries; first += kTile) {
+    const int64_t rows = std::min(kTile, head.queries - first);
     const bfloat16* query = head.query + first * head.query_stride;
     int64_t query_stride = head.query_stride;
     if (rows < kTile) {
@@ -268,7 +269,7 @@ template <typename T>
 void attend(
     const T* query, const T* key, const T* value, T* output, int64_t query_stride, int64_t key_stride,
     int64_t value_stride, const int64_t* starts, int64_t texts, int64_t heads, int64_t size,
-    float scaling) {
+    float scaling, bool firsts) {
   const bool tiles = in_tiles(size, T{});
   int64_t longest = 0;
   for (int64_t text = 0; text < texts; ++text)
@@ -287,13 +288,14 @@ void attend(
 #pragma omp for collapse(2) schedule(dynamic, 4)
     for (int64_t text = 0; text < texts; ++text)
       for (int64_t number = 0; number < heads; ++number) {
-        const int64_t first = starts[text], column = number * size;
+        const int64_t first = starts[text], length = starts[text + 1] - first;
+        const int64_t asking = firsts ? text : first, column = number * size;
         attend_one(
             Head<T>{
-                query + first * query_stride + column, key + first * key_stride + column,
+                query + asking * query_stride + column, key + first * key_stride + column,
                 value + first * value_stride + column, query_stride, key_stride, value_stride,
-                output + first * heads * size + column, heads * size, starts[text + 1] - first, size,
-                scaling},
+                output + asking * heads * size + column, heads * size, firsts ? 1 : length, length,
+                size, scaling},
             tiles, scratch.bytes);
       }
 #if HAS_AMX
@@ -304,17 +306,14 @@ void attend(
 
 }  // namespace
 
-// query, key, value   [tokens, heads, size], `…_stride` numbers from a token to the next
-// output              [tokens, heads, size], without gaps
-// starts              [texts + 1], the first token of each text, and their number
 #define ATTEND(name, type)                                                                            \
   extern "C" void name(                                                                               \
       const void* query, const void* key, const void* value, void* output, int64_t query_stride,      \
       int64_t key_stride, int64_t value_stride, const int64_t* starts, int64_t texts, int64_t heads,   \
-      int64_t size, float scaling) {                                                                  \
+      int64_t size, float scaling, int64_t firsts) {                                                  \
     attend(                                                                                           \
         (const type*)query, (const type*)key, (const type*)value, (type*)output, query_stride,        \
-        key_stride, value_stride, starts, texts, heads, size, scaling);                               \
+        key_stride, value_stride, starts, texts, heads, size, scaling, firsts != 0);                  \
   }
 
 ATTEND(attend_float32, float)

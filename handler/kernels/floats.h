@@ -74,6 +74,19 @@ inline Floats exp_of(Floats x) {
   return (Floats)((Ints)series + ((Ints)shifted << 23));
 }
 
+// Φ(x) − ½ = x · P(x²) for |x| ≤ 4.5, and as at 4.5 past it: x · Φ(x) is right to 5e-5, a hundredth of what
+// bfloat16 resolves at 1
+inline Floats gelu_of(Floats x) {
+  const Floats bound = Floats{} + 4.5f;
+  Floats near = x < bound ? x : bound;
+  near = near > -bound ? near : -bound;
+  const Floats square = near * near;
+  Floats series = Floats{} + 3.03633507e-11f;
+  for (const float term :
+       {-3.31458505e-09f, 1.59096885e-07f, -4.45167279e-06f, 8.14245068e-05f, -1.03758683e-03f, 9.58518591e-03f, -6.59846216e-02f, 3.98712575e-01f}) series = series * square + term;
+  return x * (near * series + 0.5f);
+}
+
 template <int by, int... lane>
 inline Floats rotated(Floats x, std::integer_sequence<int, lane...>) {
   return __builtin_shufflevector(x, x, ((lane + by) % kLanes)...);

@@ -14,16 +14,54 @@ from . import BUILDS, FOLDER
 LANES = 16  # numbers at a time; sizes must be multiples
 
 _POINTER, _WHOLE, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
-_ATTEND = (_POINTER,) * 4 + (_WHOLE,) * 3 + (_POINTER,) + (_WHOLE,) * 3 + (_FLOAT,)
-_LAYER_NORM = (_POINTER,) * 4 + (_WHOLE,) * 2 + (_FLOAT,)
+
+
+class Product(ctypes.Structure):
+    """A linear layer: `weight` in tiles; `scales` of int8 weights, else None."""
+
+    _fields_ = (
+        ("tiles", _POINTER),
+        ("scales", _POINTER),
+        ("bias", _POINTER),
+        ("depth", _WHOLE),
+        ("columns", _WHOLE),
+    )
+
+
+class Norm(ctypes.Structure):
+    """A layer norm."""
+
+    _fields_ = (("weight", _POINTER), ("bias", _POINTER), ("epsilon", _FLOAT))
+
+
+class Layer(ctypes.Structure):
+    """A layer of an encoder as BERT has it."""
+
+    _fields_ = (
+        ("query", Product),
+        ("key", Product),
+        ("value", Product),
+        ("attended", Product),
+        ("inner", Product),
+        ("outer", Product),
+        ("after_attention", Norm),
+        ("after_outer", Norm),
+    )
+
+
+_ATTEND = (_POINTER,) * 4 + (_WHOLE,) * 3 + (_POINTER,) + (_WHOLE,) * 3 + (_FLOAT, _WHOLE)
+_LAYER_NORM = (_POINTER,) * 5 + (_WHOLE,) * 2 + (_FLOAT,)
 _ARGUMENTS = {
     "attend_float32": _ATTEND,
     "attend_bfloat16": _ATTEND,
     "gelu_bfloat16": (_POINTER, _WHOLE),
     "layer_norm_float32": _LAYER_NORM,
     "layer_norm_bfloat16": _LAYER_NORM,
-    "linear_bfloat16": (_POINTER,) * 4 + (_WHOLE,) * 3,
-    "linear_int8": (_POINTER,) * 7 + (_WHOLE,) * 3,
+    "linear_bfloat16": (_POINTER,) * 4 + (_WHOLE,) * 4,
+    "quantize_tokens": (_POINTER,) * 3 + (_WHOLE,) * 2,
+    "linear_int8": (_POINTER,) * 6 + (_WHOLE,) * 4,
+    "encode": (_POINTER, _WHOLE) + (_POINTER,) * 3 + (_WHOLE,) * 2 + (_FLOAT, _POINTER),
+    "encode_scratch": (_POINTER, _WHOLE),
 }
 
 
@@ -36,6 +74,10 @@ class Kernels:
         for function, arguments in _ARGUMENTS.items():
             getattr(self._library, function).argtypes = arguments
             getattr(self._library, function).restype = None
+        self._library.encode_scratch.restype = _WHOLE
+        self._scratch = torch.empty(
+            0, dtype=torch.uint8
+        )  # kept: new memory costs more than its use
         self.has_tiles = bool(self._library.has_tiles())
 
     def attend(
@@ -51,6 +93,8 @@ class Kernels:
         starts      int64 [texts + 1], the first token of each text, and the number of tokens
         """
         tokens, heads, size = query.shape
+        if not query.shape == key.shape == value.shape:
+            raise ValueError("the kernel wants as many keys and values as queries")
         for tensor in (query, key, value):  # heads lie side by side; tokens may be further apart
             if tensor.stride()[1:] != (size, 1) or tensor.dtype != query.dtype:
                 raise ValueError("the kernel cannot read these heads")
@@ -68,6 +112,7 @@ class Kernels:
             heads,
             size,
             scaling,
+            False,
         )
         return output
 
@@ -86,6 +131,7 @@ class Kernels:
         size = values.shape[-1]
         self._of("layer_norm", values)(
             values.data_ptr(),
+            None,
             weight.data_ptr(),
             bias.data_ptr(),
             output.data_ptr(),
@@ -116,6 +162,7 @@ class Kernels:
             values.numel() // depth,
             depth,
             len(bias),
+            False,
         )
         return output
 
@@ -133,19 +180,53 @@ class Kernels:
         quantized = torch.empty(rows, depth, dtype=torch.int8)
         token_scales = torch.empty(rows)
         output = torch.empty(*values.shape[:-1], len(bias), dtype=torch.bfloat16)
+        self._library.quantize_tokens(
+            values.data_ptr(), quantized.data_ptr(), token_scales.data_ptr(), rows, depth
+        )
         self._library.linear_int8(
-            values.data_ptr(),
-            tiles.data_ptr(),
-            bias.data_ptr(),
-            scales.data_ptr(),
             quantized.data_ptr(),
             token_scales.data_ptr(),
+            tiles.data_ptr(),
+            scales.data_ptr(),
+            bias.data_ptr(),
             output.data_ptr(),
             rows,
             depth,
             len(bias),
+            False,
         )
         return output
+
+    def encode(
+        self,
+        layers: ctypes.Array[Layer],
+        hidden: torch.Tensor,
+        starts: torch.Tensor,
+        heads: int,
+        scaling: float,
+    ) -> torch.Tensor:
+        """All layers, on bfloat16 [tokens, size]: the first token of each text, [texts, size].
+
+        starts      int64 [texts + 1], the first token of each text, and the number of tokens
+        """
+        hidden = self._rows_of(hidden)
+        tokens, size = hidden.shape
+        firsts = torch.empty(len(starts) - 1, size, dtype=torch.bfloat16)
+        needed = self._library.encode_scratch(layers, tokens)
+        if len(self._scratch) < needed:
+            self._scratch = torch.empty(needed, dtype=torch.uint8)
+        self._library.encode(
+            layers,
+            len(layers),
+            hidden.data_ptr(),
+            firsts.data_ptr(),
+            starts.data_ptr(),
+            len(firsts),
+            heads,
+            scaling,
+            self._scratch.data_ptr(),
+        )
+        return firsts
 
     def _of(self, function: str, tensor: torch.Tensor) -> ctypes._NamedFuncPointer:
         precision = str(tensor.dtype).removeprefix("torch.")

@@ -7,6 +7,7 @@
 // its neighbours.
 
 #include "floats.h"
+#include "kernels.h"
 
 #if HAS_AMX
 
@@ -27,6 +28,7 @@ struct Linear {
   const float* token_scales;  // of int8 tokens, [rows]
   bfloat16* results;    // [rows, columns]
   int64_t rows, depth, columns;
+  bool gelu;
 };
 
 inline void multiply(bfloat16) {
@@ -77,8 +79,9 @@ inline void compute_block(
   _tile_stored(3, sums + kTile * kBlock + kTile, 4 * kBlock);
   for (int64_t i = 0; i < rows; ++i)
     for (int64_t j = 0; j < kBlock; j += kTile) {
-      const Floats y = result(of, sums + i * kBlock + j, row + i, column + j) + load(of.bias + column + j);
-      store(y, of.results + (row + i) * of.columns + column + j);
+      bfloat16* const to = of.results + (row + i) * of.columns + column + j;
+      store(result(of, sums + i * kBlock + j, row + i, column + j) + load(of.bias + column + j), to);
+      if (of.gelu) store(gelu_of(load(to)), to);
     }
 }
 
@@ -134,33 +137,33 @@ void quantize(const bfloat16* from, int8_t* to, float* scales, int64_t rows, int
 
 #endif
 
-// x, results      bfloat16 [rows, depth] and [rows, columns]; columns are a multiple of 32
-// tiles           weights [columns / 16, depth / 32, 16, 32]; depth is a multiple of 32
 extern "C" void linear_bfloat16(
     const void* x, const void* tiles, const float* bias, void* results, int64_t rows, int64_t depth,
-    int64_t columns) {
+    int64_t columns, int64_t gelu) {
 #if HAS_AMX
   compute(Linear<bfloat16>{
       (const bfloat16*)x, (const bfloat16*)tiles, bias, nullptr, nullptr, (bfloat16*)results, rows,
-      depth, columns});
+      depth, columns, gelu != 0});
 #endif
 }
 
-// the same with int8 weights
-// tiles, scales   weights [columns / 16, depth / 64, 16, 64], and what 1 stands for in each column
-// quantized, token_scales   scratch of [rows, depth] and [rows]
-extern "C" void linear_int8(
-    const void* x, const void* tiles, const float* bias, const float* scales, void* quantized,
-    float* token_scales, void* results, int64_t rows, int64_t depth, int64_t columns) {
+extern "C" void quantize_tokens(
+    const void* from, void* to, float* scales, int64_t rows, int64_t depth) {
 #if HAS_AMX
-  quantize((const bfloat16*)x, (int8_t*)quantized, token_scales, rows, depth);
-  compute(Linear<int8_t>{
-      (const int8_t*)quantized, (const int8_t*)tiles, bias, scales, token_scales, (bfloat16*)results,
-      rows, depth, columns});
+  quantize((const bfloat16*)from, (int8_t*)to, scales, rows, depth);
 #endif
 }
 
-// whether the functions above compute anything
+extern "C" void linear_int8(
+    const void* x, const float* token_scales, const void* tiles, const float* scales, const float* bias,
+    void* results, int64_t rows, int64_t depth, int64_t columns, int64_t gelu) {
+#if HAS_AMX
+  compute(Linear<int8_t>{
+      (const int8_t*)x, (const int8_t*)tiles, bias, scales, token_scales, (bfloat16*)results, rows,
+      depth, columns, gelu != 0});
+#endif
+}
+
 extern "C" int has_tiles() {
 #if HAS_AMX
   return may_use_tiles;
