@@ -137,8 +137,6 @@ def package(
         return
     out.print(f"[green]built[/] {built}  ({built.stat().st_size / 1e6:.1f} MB)", soft_wrap=True)
     out.print(f"precision: {_precision(found)}", highlight=False, soft_wrap=True)
-    if not found["kernels"]:
-        out.print("[yellow]no kernels[/]: it is slower on CPUs; install g++ and package it again")
 
 
 @app.command()
@@ -318,10 +316,14 @@ def _precision(found: dict[str, Any]) -> str:
         return str(found["precision"])
     if measured["precision"] == "float32":
         return f"{found['precision']}, here float32"
+    failed = (
+        f", and {measured['failed']} cannot be classified any more" if measured["failed"] else ""
+    )
     return (
         f"{found['precision']}, here {measured['precision']}: against float32 on {measured['texts']} "
         f"texts ({measured['sample']}) {measured['labels_changed']:.2%} of labels change, probabilities "
         f"move by {measured['largest_shift']:.2g} at most, {measured['mean_shift']:.2g} on average"
+        f"{failed}"
     )
 
 
@@ -331,6 +333,8 @@ def _plain_texts(path: Path | None) -> list[str] | None:
         return None
     with _opened(path) as lines:
         found = list(_whole(read_texts(lines, path.name.lower())))
+    if not found:
+        raise ConfigError(f"{path} holds no texts; give a file with some")
     return [text if isinstance(text, str) else f"{text.text} {text.text_pair}" for text in found]
 
 

@@ -59,7 +59,8 @@ def _read_csv(
     for wanted in filter(None, (column, pair_column)):
         if wanted not in columns:
             raise ConfigError(
-                f"{name} has no column {wanted}; choose with --column from {', '.join(columns)}"
+                f"{name} has no column {wanted}, only {', '.join(columns)}; choose with --column, "
+                f"or name the one with the texts `text`"
             )
     for row in rows:
         yield _input(row, column, pair_column, f"{name}, line {rows.line_num}")

@@ -8,8 +8,10 @@ What was compiled is kept in the user's cache, by the content of the sources and
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -21,56 +23,84 @@ _FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fno-exceptions", "-fno-mat
 # OpenMP's functions are left open: at load they are found in the library that torch brought
 _LINK = ("-shared", "-s")
 
+logger = logging.getLogger(__name__)
+
 
 def build(into: Path) -> list[str]:
-    """Put the kernels into a folder; returns their kinds of CPU, none where no compiler is."""
-    if (compiler := _compiler()) is None or platform.machine() != "x86_64":
+    """Put the kernels into a folder; returns their kinds of CPU.
+
+    Kinds that are missing are in the log, and why.
+    """
+    if platform.machine() != "x86_64":
         return []
-    built = _cache() / _fingerprint(compiler)
-    if not built.exists():
-        built.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=built.parent) as scratch:
-            for name, kind in BUILDS.items():
-                _compile(compiler, kind, Path(scratch), f"{name}.so")
-            finished = Path(shutil.copytree(scratch, f"{scratch}-done"))
-        try:
-            finished.rename(built)
-        except OSError:  # another process was faster
-            shutil.rmtree(finished)
-    libraries = sorted(built.glob("*.so"))
-    for library in libraries:
-        shutil.copyfile(library, into / library.name)
+    compiler = shlex.split(os.environ.get("CXX") or "g++")
+    if shutil.which(compiler[0]) is None:
+        logger.warning(
+            "no kernels: there is no %s; install g++, or name a compiler in CXX", compiler[0]
+        )
+        return []
+    with tempfile.TemporaryDirectory(prefix="bertserve-kernels-") as scratch:
+        kept = _cache(_fingerprint(compiler))
+        built = kept if kept and kept.exists() else Path(scratch)
+        if built != kept and _compile_all(compiler, built) and kept:
+            _keep(built, kept)
+        libraries = sorted(built.glob("*.so"))
+        for library in libraries:
+            shutil.copyfile(library, into / library.name)
     return [library.stem for library in libraries]
 
 
-def _compiler() -> str | None:
-    return shutil.which(os.environ.get("CXX") or "g++")
+def _cache(fingerprint: str) -> Path | None:
+    """Where kernels are kept; None where there is no such place."""
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = Path(base) / "bertserve" / "kernels"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # read-only, or no home
+        return None
+    return folder / fingerprint
 
 
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "bertserve" / "kernels"
+def _keep(built: Path, kept: Path) -> None:
+    """Copy into the cache, whole or not at all."""
+    try:
+        with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
+            Path(shutil.copytree(built, Path(scratch) / kept.name)).rename(kept)
+    except OSError:  # another process was faster, or the disk is full
+        return
 
 
-def _fingerprint(compiler: str) -> str:
-    version = subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
-    flags = [_FLAGS, _LINK, *((name, kind.flags) for name, kind in BUILDS.items())]
+def _fingerprint(compiler: list[str]) -> str:
+    version = subprocess.run([*compiler, "--version"], capture_output=True, check=False).stdout
+    flags = [compiler, _FLAGS, _LINK, *((name, kind.flags) for name, kind in BUILDS.items())]
     digest = hashlib.sha256(version + repr(flags).encode())
     for path in sorted([*FOLDER.glob("*.cpp"), *FOLDER.glob("*.h")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def _compile(compiler: str, kind: Build, scratch: Path, library: str) -> None:
-    """Make one library; a compiler that does not know the CPU makes none."""
-    objects = []
-    for source in SOURCES:
-        objects.append(scratch / f"{source}.o")
-        command = [compiler, *_FLAGS, *kind.flags, "-c", source, "-o", str(objects[-1])]
-        if subprocess.run(command, cwd=FOLDER, capture_output=True, check=False).returncode:
-            break
-    else:
-        command = [compiler, *_LINK, *map(str, objects), "-nostdlib", "-lc", "-o", library]
-        subprocess.run(command, cwd=scratch, capture_output=True, check=False)
-    for path in objects:
-        path.unlink(missing_ok=True)
+def _compile_all(compiler: list[str], into: Path) -> bool:
+    """Make a library for each kind of CPU; whether all could be made."""
+    problems = {name: _compile(compiler, kind, into, name) for name, kind in BUILDS.items()}
+    for name, problem in problems.items():
+        if problem:
+            logger.warning("no %s kernels: %s says %s", name, compiler[0], problem)
+    return not any(problems.values())
+
+
+def _compile(compiler: list[str], kind: Build, folder: Path, name: str) -> str:
+    """Make one library in a folder; returns what the compiler says where it cannot."""
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        objects = [f"{scratch}/{source}.o" for source in SOURCES]
+        commands = [
+            [*compiler, *_FLAGS, *kind.flags, "-c", source, "-o", target]
+            for source, target in zip(SOURCES, objects, strict=True)
+        ]
+        library = folder / f"{name}.so"
+        # in the order of SOURCES and without paths, so that the same sources give the same bytes
+        commands.append([*compiler, *_LINK, *objects, "-nostdlib", "-lc", "-o", str(library)])
+        for command in commands:
+            done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False)
+            if done.returncode:
+                return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[0]
+        return "" if library.exists() else "nothing, and made nothing"

@@ -43,7 +43,10 @@ def measure_in_archive(root: Path, texts: Sequence[str]) -> dict[str, Any]:
 
 
 def measure(root: Path, texts: Sequence[str]) -> dict[str, Any]:
-    """Precision, texts, and labels_changed, largest_shift and mean_shift of probabilities, of 1."""
+    """Precision, texts, and labels_changed, largest_shift and mean_shift of probabilities, of 1.
+
+    `failed` counts texts that are classified in float32 alone.
+    """
     import torch
     import yaml
 
@@ -71,6 +74,7 @@ def measure(root: Path, texts: Sequence[str]) -> dict[str, Any]:
     return {
         "precision": precision,
         "texts": len(pairs),
+        "failed": sum(bool(b and not a) for a, b in zip(chosen, exact, strict=True)),
         # two digits: the others differ from one machine to the next
         "labels_changed": float(f"{changed / max(1, len(pairs)):.2g}"),
         "largest_shift": float(f"{max(shifts, default=0):.2g}"),

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +99,36 @@ def test_a_model_that_fails_so_is_left_as_it_was(
     assert classifier.forward == "padded"
     assert "is served with padding: KeyError" in caplog.text
     assert classifier(texts(5, 9))[0].isfinite().all()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("architecture", ["deberta-v2", "mpnet"])
+def test_attention_of_their_own_is_noticed_though_all_logits_are_the_same(
+    architecture: str, precision: str, tmp_path: Path
+) -> None:
+    model = load_model(tiny.make_model(tmp_path / "m", architecture), precision)
+    for parameter in model.classifier.parameters():
+        parameter.zero_()
+    classifier = Classifier(model, CPU, 0)
+    classifier.speed_up(tiny.LONGEST)
+    assert classifier.forward == "padded"
+
+
+def test_a_model_that_cannot_stand_padding_gets_none(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def forward(self: Classifier, encodings: Sequence[Encoding]) -> torch.Tensor:
+        lengths = [len(encoding.input_ids) for encoding in encodings]
+        return padded(self, encodings) + max(lengths) - torch.tensor(lengths)[:, None]
+
+    padded = Classifier._padded
+    monkeypatch.setattr(Classifier, "_padded", forward)
+    monkeypatch.setattr("handler.classifier.choose_attention", lambda *_: ("none", None))
+    classifier = Classifier(load_model(model_dir, "float32"), CPU, 0)
+    with caplog.at_level("WARNING", logger="handler.classifier"):
+        classifier.speed_up(tiny.LONGEST)
+    assert classifier.forward == "unpadded"
+    assert "cannot stand padding" in caplog.text
+    some = texts(3, 9, 5, 9, 3, 1)
+    alone = torch.cat([classifier([text])[0] for text in some])
+    torch.testing.assert_close(classifier(some)[0], alone, atol=1e-5, rtol=0)

@@ -13,6 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from handler.device import choose_precision, multiplies_bfloat16, multiplies_int8
 from handler.errors import LoadError
+from handler.model import load_model
 from handler.pipeline import Pipeline
 from handler.settings import Settings
 from handler.values import Prediction, Text
@@ -121,3 +122,10 @@ def test_int8_without_a_kernel_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("handler.device.kernels", lambda: None)
     with pytest.raises(LoadError, match="int8 needs a CPU with AMX.*--precision auto"):
         choose_precision("int8", CPU)
+
+
+def test_int8_of_a_model_without_a_layer_for_it_is_refused(model_dir: Path) -> None:
+    if not multiplies_int8(CPU):
+        pytest.skip("there is no kernel for int8 products here")
+    with pytest.raises(LoadError, match="none of the model's layers can be quantized"):
+        load_model(model_dir, "int8")
