@@ -62,7 +62,7 @@ class TestRead:
     @pytest.mark.parametrize(
         ("name", "text", "options", "message"),
         [
-            ("t.csv", "a,b\n1,2\n", {}, "no column text; choose with --column from a, b"),
+            ("t.csv", "a,b\n1,2\n", {}, "no column text, only a, b; choose with --column"),
             ("t.csv", "text,b\n1\n", {"pair_column": "b"}, "line 2: there is no text in b"),
             ("t.csv", "", {}, "t.csv is empty"),
             ("t.jsonl", '{"text": "a"}\n{"text"', {}, "line 2: this is not JSON"),

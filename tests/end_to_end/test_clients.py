@@ -13,6 +13,7 @@ import pytest
 
 import tiny
 from bertserve import AsyncClient, AsyncGrpcClient, Client, GrpcClient, Pair, Prediction, TextError
+from bertserve.archive import usual_workers
 from bertserve.errors import KeyRefused, ModelNotFound
 from bertserve.handler.values import Prediction as Expected
 from bertserve.handler.values import Text
@@ -162,7 +163,8 @@ def test_what_is_served(client: Any, make: Make) -> None:
     assert client.ready() is True
     assert client.describe().labels == tiny.LABELS
     (model,) = (model for model in client.models() if model.name == "tiny")
-    assert (model.version, model.default, model.state, model.ready) == ("1.0", True, "READY", 1)
+    assert (model.version, model.default, model.state) == ("1.0", True, "READY")
+    assert model.ready == usual_workers()
     assert all(worker.status == "READY" for worker in model.workers)
     for other in (make("nobody"), make(version="9.9")):
         for call in (other.ready, other.describe, lambda other=other: other.classify("a")):

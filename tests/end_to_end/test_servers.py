@@ -237,7 +237,7 @@ def test_a_configuration_of_its_own_is_not_that_of_the_only_server(
 
 
 def test_a_killed_worker_comes_back(served: Served) -> None:
-    (victim,) = (
+    victim = next(
         worker["pid"]
         for model in served.server.status()["models"]
         if model["name"] == "tiny"
