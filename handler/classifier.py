@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import math
+import threading
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -54,6 +55,7 @@ class Classifier:
         self.forward = "padded"
         self.attention = str(model.config._attn_implementation)
         self.out_of_memory = 0
+        self._one_at_a_time = threading.Lock()  # the packed model holds what it is at
         self._packed: PackedModel | None = None
         self._model = model.to(device).eval()
         self._dtype = model.base_model.dtype  # the head may be more exact
@@ -69,6 +71,12 @@ class Classifier:
         Short texts come first, and no further micro-batch is begun after `time_limit` seconds, so that
         few long texts cannot keep many short ones waiting.
         """
+        with self._one_at_a_time:
+            return self._classify(encodings, time_limit)
+
+    def _classify(
+        self, encodings: Sequence[Encoding], time_limit: float
+    ) -> tuple[torch.Tensor, list[RequestError | None]]:
         last = time.monotonic() + time_limit
         problems: list[RequestError | None] = [_too_late(time_limit)] * len(encodings)
         parts: list[torch.Tensor] = []

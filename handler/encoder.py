@@ -55,14 +55,20 @@ class FusedEncoder(nn.Module):
         size = parts[0]["query"].columns // self._heads
         self._scaling = size**-0.5
         self._kernels = kernels
+        # kept: new memory costs more than its use
+        self._scratch = torch.empty(0, dtype=torch.uint8)
         setattr(base, self._name, self)
 
     def forward(
         self, hidden_states: torch.Tensor, *, packing: Packing, **_: Any
     ) -> BaseModelOutputWithPastAndCrossAttentions:
         """[1, tokens, size] → [1, texts, size], bfloat16."""
+        hidden = hidden_states[0]
+        needed = self._kernels.encode_scratch(self._layers, len(hidden))
+        if len(self._scratch) < needed:
+            self._scratch = torch.empty(needed, dtype=torch.uint8)
         firsts = self._kernels.encode(
-            self._layers, hidden_states[0], packing.starts, self._heads, self._scaling
+            self._layers, hidden, packing.starts, self._heads, self._scaling, self._scratch
         )
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=firsts[None])
 

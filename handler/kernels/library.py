@@ -75,9 +75,6 @@ class Kernels:
             getattr(self._library, function).argtypes = arguments
             getattr(self._library, function).restype = None
         self._library.encode_scratch.restype = _WHOLE
-        self._scratch = torch.empty(
-            0, dtype=torch.uint8
-        )  # kept: new memory costs more than its use
         self.has_tiles = bool(self._library.has_tiles())
 
     def attend(
@@ -204,17 +201,18 @@ class Kernels:
         starts: torch.Tensor,
         heads: int,
         scaling: float,
+        scratch: torch.Tensor,
     ) -> torch.Tensor:
         """All layers, on bfloat16 [tokens, size]: the first token of each text, [texts, size].
 
         starts      int64 [texts + 1], the first token of each text, and the number of tokens
+        scratch     uint8, as many as `encode_scratch` says
         """
         hidden = self._rows_of(hidden)
         tokens, size = hidden.shape
         firsts = torch.empty(len(starts) - 1, size, dtype=torch.bfloat16)
-        needed = self._library.encode_scratch(layers, tokens)
-        if len(self._scratch) < needed:
-            self._scratch = torch.empty(needed, dtype=torch.uint8)
+        if len(scratch) < self.encode_scratch(layers, tokens):
+            raise ValueError("the kernel needs more memory")
         self._library.encode(
             layers,
             len(layers),
@@ -224,9 +222,13 @@ class Kernels:
             len(firsts),
             heads,
             scaling,
-            self._scratch.data_ptr(),
+            scratch.data_ptr(),
         )
         return firsts
+
+    def encode_scratch(self, layers: ctypes.Array[Layer], tokens: int) -> int:
+        """How many bytes `encode` needs beside what it reads and writes."""
+        return int(self._library.encode_scratch(layers, tokens))
 
     def _of(self, function: str, tensor: torch.Tensor) -> ctypes._NamedFuncPointer:
         precision = str(tensor.dtype).removeprefix("torch.")

@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -166,3 +167,14 @@ def test_the_token_budget_is_the_fastest_of_those_tried(
     monkeypatch.setattr(Classifier, "__call__", lambda _, texts: call(texts))
     classifier.choose_token_budget(64)
     assert classifier.token_budget == 1_024  # within 3 % of the fastest, and others wait less
+
+
+def test_threads_may_share_a_classifier(model_dir: Path) -> None:
+    shared = Classifier(load_model(model_dir, "bfloat16"), CPU, pad_token_id=0)
+    shared.speed_up(64)
+    batches = [TEXTS[:number] for number in range(1, len(TEXTS) + 1)]
+    alone = [shared(batch)[0] for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(10):
+            for (found, _problems), expected in zip(pool.map(shared, batches), alone, strict=True):
+                torch.testing.assert_close(found, expected)
