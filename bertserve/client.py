@@ -14,6 +14,7 @@ texts it stands in the place of that text), other ClientErrors where there is no
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -49,11 +50,12 @@ Key = str | Callable[[Kind], str | None] | None
 Results = list[Prediction | TextError]
 
 
-class _Model:
+class _Model(ABC):
     """One served model, and the conversation about it."""
 
+    @abstractmethod
     def _make_mode(self, in_flight: int) -> Mode:
-        raise NotImplementedError
+        """How it waits."""
 
     def __init__(
         self,

@@ -97,7 +97,7 @@ class Model:
 class Description:
     """What a handler says of what it loaded; see `bertserve inspect` for the words.
 
-    `forward` is `packed` where micro-batches are computed without padding, else `padded`.
+    `forward` is how micro-batches are computed: `packed`, `padded`, or `unpadded` (docs/packaging.md).
     """
 
     model: str

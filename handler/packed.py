@@ -59,7 +59,6 @@ class PackedModel:
     def __init__(self, model: PreTrainedModel, attend: Attend) -> None:
         self._model = model
         self._attend = attend
-        self._attended = 0
         self._device = model.device
         self._takes_token_types = "token_type_ids" in inspect.signature(model.forward).parameters
         self._padding_index = padding_index(model)
@@ -76,6 +75,9 @@ class PackedModel:
 
     def __call__(self, encodings: Sequence[Encoding]) -> torch.Tensor:
         """Logits [texts, labels], on the model's device."""
+        return self._logits(encodings, self._attend)
+
+    def _logits(self, encodings: Sequence[Encoding], attend: Attend) -> torch.Tensor:
         texts = len(encodings)
         if self.rounds_up:
             encodings = [*encodings, *_filler(encodings)]
@@ -86,23 +88,22 @@ class PackedModel:
         if self._takes_token_types:
             inputs["token_type_ids"] = _row([encoding.token_type_ids for encoding in encodings])
         inputs = {name: to_device(tensor, self._device) for name, tensor in inputs.items()}
-        logits: torch.Tensor = self._model(
-            **inputs, attend=self._count, packing=self._packing
-        ).logits
+        logits: torch.Tensor = self._model(**inputs, attend=attend, packing=self._packing).logits
         return logits[:texts]
 
     def checked(self, encodings: Sequence[Encoding]) -> torch.Tensor:
         """The same; NotImplementedError where a layer does not call the attention that it is given."""
-        before = self._attended
-        logits = self(encodings)
-        layers = getattr(self._model.config, "num_hidden_layers", None)
-        if self._attended - before != layers:
+        calls = 0
+
+        def counted(*arguments: Any) -> torch.Tensor:
+            nonlocal calls
+            calls += 1
+            return self._attend(*arguments)
+
+        logits = self._logits(encodings, counted)
+        if calls != getattr(self._model.config, "num_hidden_layers", None):
             raise NotImplementedError("it does not use transformers' attention interface")
         return logits
-
-    def _count(self, *arguments: Any) -> torch.Tensor:
-        self._attended += 1
-        return self._attend(*arguments)
 
     def _positions(self, input_ids: torch.Tensor, lengths: list[int]) -> torch.Tensor:
         """Positions that start over at each text, [1, tokens]."""

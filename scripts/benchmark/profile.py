@@ -117,13 +117,19 @@ def torchserves_logging(folder: Path) -> Path:
     return path
 
 
+def write_bodies(folder: Path) -> Path:
+    """The requests of the mixed workload, one a line."""
+    texts = load_workloads(DATA, load_tokenizer(MODEL_DIR), LONGEST)["mixed"].texts
+    bodies = folder / "bodies.jsonl"
+    bodies.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return bodies
+
+
 def main() -> None:
     """Print both tables."""
     with tempfile.TemporaryDirectory(prefix="bertserve-profile-") as name:
         folder = Path(name)
-        texts = load_workloads(DATA, load_tokenizer(MODEL_DIR), LONGEST)["mixed"].texts
-        bodies = folder / "bodies.jsonl"
-        bodies.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+        bodies = write_bodies(folder)
         variants = {
             "as shipped": (Settings(), None),
             WITHOUT_READER: (Settings(buffered_reader=False), None),

@@ -6,7 +6,6 @@ scripts/soak --requests 200000      minutes; prints a table in Markdown
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 from dataclasses import dataclass
@@ -18,10 +17,8 @@ from bertserve.handler.settings import Settings
 from bertserve.keys import bearer
 
 from .load import send
-from .profile import serving
-from .run import DATA, LONGEST, MODEL_DIR
+from .profile import serving, write_bodies
 from .servers import MODEL
-from .workloads import load_tokenizer, load_workloads
 
 CONNECTIONS = 64
 SLICE = 15  # seconds of load between two looks
@@ -67,9 +64,7 @@ def main() -> None:
     wanted = parser.parse_args().requests
     with tempfile.TemporaryDirectory(prefix="bertserve-soak-") as name:
         folder = Path(name)
-        texts = load_workloads(DATA, load_tokenizer(MODEL_DIR), LONGEST)["mixed"].texts
-        bodies = folder / "bodies.jsonl"
-        bodies.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+        bodies = write_bodies(folder)
         with serving(folder / "store", Settings()) as server:
             root = psutil.Process(server.pid)
             pids = {worker.pid for worker in root.children(recursive=True)}

@@ -88,6 +88,16 @@ def test_it_is_what_its_modules_are(
         torch.testing.assert_close(fused, own, atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_neighbours_change_nothing(precision: str) -> None:
+    classifier = Classifier(model("bert", precision), CPU, 0)
+    classifier.speed_up(LONGEST)
+    assert classifier.attention == "encoder amx"
+    some = texts(3, 1, 80, 17, 16, 15, 2, 33)
+    alone = torch.cat([classifier([text])[0] for text in some])
+    torch.testing.assert_close(classifier(some)[0], alone, atol=1e-6, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"hidden_act": "relu"}, {"hidden_act": "gelu_new"}, {"intermediate_size": 200}],
