@@ -10,6 +10,7 @@ An archive is a zip, uncompressed, with the same bytes whenever it is built from
     model/               config.json, *.safetensors, tokenizer, index_to_name.json
     model-config.yaml    workers, batching and the handler's settings
     precision.json       how far the precision moves probabilities from those of float32
+    golden.json          texts and their probabilities, to prove a worker with
     SHA256SUMS           of every other file; the handler verifies it before it loads anything
     MAR-INF/MANIFEST.json
 """
@@ -273,6 +274,8 @@ def _measure_precision(root: Path, texts: Sequence[str] | None) -> None:
     if "error" in found:
         raise PackageError(f"the archive does not load: {found['error']}")
     found["sample"] = "own" if texts else "built in"
+    golden = found.pop("golden")
+    (root / precision.GOLDEN).write_text(json.dumps(golden, ensure_ascii=False), encoding="utf-8")
     (root / precision.FILE_NAME).write_text(json.dumps(found), encoding="utf-8")
     checksums.write(root)
 
@@ -358,6 +361,14 @@ def inspect(archive: Path) -> dict[str, Any]:
         raise PackageError(
             f"{archive} is no archive of bertserve ({error}); build it with `bertserve package`"
         ) from error
+
+
+def golden(archive: Path) -> list[tuple[str, dict[str, float]]]:
+    """Texts and the probabilities that they got at packaging; none in older archives."""
+    with zipfile.ZipFile(archive) as contents:
+        if precision.GOLDEN not in contents.namelist():
+            return []
+        return list(json.loads(contents.read(precision.GOLDEN)).items())
 
 
 def _describe(archive: Path, contents: zipfile.ZipFile) -> dict[str, Any]:

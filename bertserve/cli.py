@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from enum import Enum
 from itertools import chain, islice, tee, zip_longest
 from pathlib import Path
@@ -20,6 +21,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from . import archive as archives
+from . import rollout as rollouts
 from . import server as servers
 from .config import read_config, usual_config
 from .errors import BertserveError, ConfigError, NotRunning, TextError
@@ -27,6 +29,8 @@ from .files import read_texts, write_csv, write_json, write_jsonl
 from .handler.errors import LoadError
 from .handler.settings import Settings
 from .results import Input, Model, Pair, Prediction
+from .rollout import Limits
+from .versions import Versions
 
 app = typer.Typer(
     help="A fine-tuned BERT-family classifier behind TorchServe.",
@@ -34,6 +38,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+models = typer.Typer(help="The versions that a running server serves.", no_args_is_help=True)
+app.add_typer(models, name="models")
 out = Console()
 err = Console(stderr=True)
 
@@ -42,6 +48,8 @@ ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", help="The server's config.properties.", show_default=False),
 ]
+Name = Annotated[str, typer.Argument(help="Name of the model.")]
+Version = Annotated[str, typer.Argument(help="Version of the model.")]
 
 _BAR = 20
 _SCREENFUL = 64
@@ -297,6 +305,176 @@ def predict(
         raise typer.Exit(1)
 
 
+@app.command()
+def rollout(
+    archive: Annotated[Path, typer.Argument(help="The next version, a .mar archive.")],
+    texts: Annotated[
+        Path | None,
+        typer.Option(
+            help="Texts to compare both versions on; our own if not given.", show_default=False
+        ),
+    ] = None,
+    labels_changed: Annotated[
+        float, typer.Option(help="Share of the texts that may get another label.", min=0, max=1)
+    ] = Limits.labels_changed,
+    slowdown: Annotated[
+        float, typer.Option(help="How many times as long a request may take.", min=0)
+    ] = Limits.slowdown,
+    watch: Annotated[
+        float, typer.Option(help="Seconds without an error before it is trusted.", min=0)
+    ] = 60.0,
+    retire: Annotated[bool, typer.Option(help="Take the former version away.")] = False,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an archive the default version of its model, or leave everything as it was."""
+    server = servers.find(config)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: put everything back
+    with _steps() as steps:
+        task = steps.add_task("reading the archive")
+        outcome = rollouts.rollout(
+            server,
+            archive,
+            texts=_plain_texts(texts) or (),
+            limits=Limits(labels_changed, slowdown),
+            watch=watch,
+            retire=retire,
+            report=lambda step: steps.update(task, description=step),
+        )
+    if as_json:
+        _print_json(asdict(outcome))
+        return
+    out.print(f"[green]{escape(outcome.name)} {escape(outcome.version)} is the default version[/]")
+    if found := outcome.comparison:
+        out.print(
+            f"beside {escape(str(outcome.former))}, on {found.texts} texts: "
+            f"{found.labels_changed:.1%} of labels change, probabilities move by "
+            f"{found.largest_shift:.2g} at most, {found.mean_shift:.2g} on average; a request takes "
+            f"{found.seconds * 1000:.0f} ms, before {found.seconds_before * 1000:.0f} ms",
+            highlight=False,
+        )
+    if outcome.former:
+        left = (
+            "is served no more"
+            if outcome.retired
+            else "stays with one worker, for `bertserve rollback`"
+        )
+        out.print(f"{escape(outcome.former)} {left}")
+
+
+@app.command()
+def rollback(name: Name, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Make the version that was the default before the default again."""
+    with _steps() as steps:
+        task = steps.add_task("")
+        model = rollouts.rollback(
+            servers.find(config), name, lambda step: steps.update(task, description=step)
+        )
+    _print_change(model, as_json)
+
+
+@models.command("list")
+def list_models(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Every version of every model: workers, queue, memory, the default one."""
+    versions = Versions(servers.find(config))
+    found = [{**_model(model), "memory": versions.memory(model)} for model in versions.all()]
+    if as_json:
+        _print_json(found)
+        return
+    table = Table("model", "version", "default", "state", "workers", "waiting", "memory", box=None)
+    for model in found:
+        table.add_row(
+            model["name"],
+            model["version"],
+            "✓" if model["default"] else "",
+            model["state"],
+            f"{model['ready']}/{model['wanted']}",
+            f"{model['pending']}/{model['queue']}",
+            f"{model['memory'] / 1e6:.0f} MB",
+        )
+    out.print(table)
+
+
+@models.command()
+def describe(
+    name: Name,
+    version: Annotated[str | None, typer.Argument()] = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """One version of a model, as its workers describe it."""
+    server = servers.find(config)
+    model = Versions(server).one(name, version)
+    with server.client(name, version=model.version) as client:
+        found = {**_model(model), **asdict(client.describe())}
+    if as_json:
+        _print_json(found)
+        return
+    facts = Table(show_header=False, box=None)
+    for key, value in found.items():
+        shown = ", ".join(value) if key == "labels" else value
+        if not isinstance(shown, dict):
+            facts.add_row(key.replace("_", " "), escape(str(shown)))
+    out.print(facts)
+
+
+@models.command()
+def register(
+    archive: Annotated[
+        Path, typer.Argument(help="A .mar archive; it is copied to the model store.")
+    ],
+    workers: Annotated[
+        int | None, typer.Option(help="Processes; the archive's own number by default.", min=1)
+    ] = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve one more version, beside those that are served."""
+    with _steps() as steps:
+        steps.add_task(f"loading {archive.name}")
+        model = Versions(servers.find(config)).register(archive, workers)
+    _print_change(model, as_json)
+
+
+@models.command()
+def scale(
+    name: Name,
+    workers: Annotated[int, typer.Argument(help="Processes.")],
+    version: Annotated[
+        str | None, typer.Option(help="Version; the default one if not given.", show_default=False)
+    ] = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have so many workers."""
+    with _steps() as steps:
+        steps.add_task("waiting for the workers")
+        model = Versions(servers.find(config)).scale(name, version, workers)
+    _print_change(model, as_json)
+
+
+@models.command("set-default")
+def set_default(
+    name: Name, version: Version, config: ConfigFile = None, as_json: AsJson = False
+) -> None:
+    """Answer requests that name no version with this one."""
+    versions = Versions(servers.find(config))
+    versions.set_default(name, version)
+    _print_change(versions.one(name, version), as_json)
+
+
+@models.command()
+def unregister(
+    name: Name, version: Version, config: ConfigFile = None, as_json: AsJson = False
+) -> None:
+    """Serve a version no more, and move its archive to retired/ in the model store."""
+    Versions(servers.find(config)).unregister(name, version)
+    if as_json:
+        _print_json({"unregistered": {"name": name, "version": version}})
+    else:
+        out.print(f"{escape(name)} {escape(version)} is served no more")
+
+
 def main() -> None:
     """Run a command; what the caller can mend is one sentence, not a traceback."""
     try:
@@ -425,6 +603,23 @@ def _print_predictions(results: Iterable[tuple[Input, Prediction | TextError]], 
                 note = f"{result.model} {result.version}, {result.tokens} tokens{cut}"
                 table.add_row("", f"[dim]{escape(note)}[/]", "", "")
         out.print(table)
+
+
+def _model(model: Model) -> dict[str, Any]:
+    """One version, for programs."""
+    return {**asdict(model), "ready": model.ready, "state": model.state}
+
+
+def _print_change(model: Model, as_json: bool) -> None:
+    """A version after it was changed."""
+    if as_json:
+        _print_json(_model(model))
+        return
+    default = ", the default version" if model.default else ""
+    out.print(
+        f"{escape(model.name)} {escape(model.version)}: {model.ready}/{model.wanted} workers "
+        f"ready{default}"
+    )
 
 
 def _print_status(found: dict[str, Any], as_json: bool) -> None:

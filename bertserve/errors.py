@@ -4,7 +4,8 @@ BertserveError
 ├── ConfigError         config.properties, or an option, is wrong
 ├── PackageError        a model folder, or an archive, is not fit to be served
 ├── ServerError         TorchServe does not start, or does not do what it was asked
-│   └── NotRunning      there is no server to talk to
+│   ├── NotRunning      there is no server to talk to
+│   └── RolloutFailed   a new version was not taken; what was served before is served again
 └── ClientError         a model does not answer
     ├── Unavailable     no server, or no worker: tried again until the deadline
     │   └── WorkerDied  the worker died while it had the request: tried again twice
@@ -38,6 +39,10 @@ class ServerError(BertserveError):
 
 class NotRunning(ServerError):
     """There is no server to talk to."""
+
+
+class RolloutFailed(ServerError):
+    """A new version was not taken; what was served before is served again."""
 
 
 class ClientError(BertserveError):

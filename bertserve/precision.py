@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 FILE_NAME = "precision.json"
+GOLDEN = "golden.json"
+_DIGITS = 6  # of golden probabilities
 SAMPLE = Path(__file__).parent / "sample_texts.txt"
 
 
@@ -45,7 +47,8 @@ def measure_in_archive(root: Path, texts: Sequence[str]) -> dict[str, Any]:
 def measure(root: Path, texts: Sequence[str]) -> dict[str, Any]:
     """Precision, texts, and labels_changed, largest_shift and mean_shift of probabilities, of 1.
 
-    `failed` counts texts that are classified in float32 alone.
+    `failed` counts texts that are classified in float32 alone. `golden` are the probabilities that our
+    own texts get in the precision that is served.
     """
     import torch
     import yaml
@@ -58,16 +61,23 @@ def measure(root: Path, texts: Sequence[str]) -> dict[str, Any]:
     on_gpu = torch.cuda.is_available() and wanted.precision != "int8"
     device = torch.device("cuda" if on_gpu else "cpu")
 
+    own = sample_texts()
+
     def predict(precision: str) -> tuple[str, list[dict[str, float]]]:
         settings = Settings(precision=precision, max_length=wanted.max_length, token_budget=2048)
         pipeline = Pipeline(root / "model", settings, device)
-        results = pipeline([Text(text) for text in texts])
+        results = [
+            *pipeline([Text(text) for text in texts]),
+            *pipeline([Text(text) for text in own]),
+        ]
         return pipeline.precision, [
             result.probabilities if isinstance(result, Prediction) else {} for result in results
         ]
 
     precision, chosen = predict(wanted.precision)
     exact = chosen if precision == "float32" else predict("float32")[1]
+    golden = {text: found for text, found in zip(own, chosen[len(texts) :], strict=True) if found}
+    chosen, exact = chosen[: len(texts)], exact[: len(texts)]
     pairs = [(a, b) for a, b in zip(chosen, exact, strict=True) if a and b]
     shifts = [abs(a[label] - b[label]) for a, b in pairs for label in b]
     changed = sum(next(iter(a)) != next(iter(b)) for a, b in pairs)
@@ -79,6 +89,9 @@ def measure(root: Path, texts: Sequence[str]) -> dict[str, Any]:
         "labels_changed": float(f"{changed / max(1, len(pairs)):.2g}"),
         "largest_shift": float(f"{max(shifts, default=0):.2g}"),
         "mean_shift": float(f"{sum(shifts) / max(1, len(shifts)):.2g}"),
+        "golden": {
+            text: {k: round(v, _DIGITS) for k, v in found.items()} for text, found in golden.items()
+        },
     }
 
 

@@ -74,13 +74,22 @@ class Worker:
 
 @dataclass(frozen=True)
 class Model:
-    """One version of a served model; `wanted` is how many workers it shall have."""
+    """One version of a served model.
+
+    wanted      workers that it shall have
+    pending     requests that wait for one
+    queue       requests that may wait
+    archive     name of its file in the model store
+    """
 
     name: str
     version: str
     default: bool
     workers: tuple[Worker, ...]
     wanted: int
+    pending: int = 0
+    queue: int = 0
+    archive: str = ""
 
     @property
     def ready(self) -> int:
@@ -150,10 +159,14 @@ def read_description(described: Mapping[str, Any]) -> Description:
 def read_model(version: Mapping[str, Any], default: str) -> Model:
     """One version as TorchServe's management API describes it."""
     workers = (Worker(w["id"], w["pid"], w["status"]) for w in version["workers"])
+    queue = version.get("jobQueueStatus") or {"pendingRequests": 0, "remainingCapacity": 0}
     return Model(
         name=version["modelName"],
         version=version["modelVersion"],
         default=version["modelVersion"] == default,
         workers=tuple(workers),
         wanted=version["minWorkers"],
+        pending=queue["pendingRequests"],
+        queue=queue["pendingRequests"] + queue["remainingCapacity"],
+        archive=version.get("modelUrl") or "",
     )

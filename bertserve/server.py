@@ -35,8 +35,9 @@ from .config import PACKAGED, Config
 from .errors import BertserveError, ConfigError, NotRunning, ServerError
 from .keys import Kind, fresh_key
 from .logs import LogTail
+from .management import LOADING, change, scaling
 from .results import Model
-from .store import StoredArchive, load_order, serving_before, stored_archives
+from .store import StoredArchive, WasServed, load_order, serving_before, stored_archives
 
 START_TIMEOUT = 900.0
 STOP_TIMEOUT = 30.0
@@ -56,6 +57,7 @@ class Server:
     addresses: Config
     scratch: str
     directory: str
+    model_store: str
 
     @property
     def key_file(self) -> Path:
@@ -190,12 +192,15 @@ def _start(config: Config, directory: Path, model_store: Path | None, progress: 
     store = Path(model_store or config.model_store or "model_store").resolve()
     archives = stored_archives(store)
     _check_ports(config)
-    order = load_order(archives, serving_before(directory / "logs"))
+    before = serving_before(directory / "logs")
+    defaults = {was.name: was.version for was in before if was.default}
+    order = load_order(archives, defaults)
     _forget(directory)
     tail = LogTail(directory / "logs")
     server = _launch(config, store, order, directory)
     try:
         _wait_until_ready(server, order, tail, progress)
+        _scale_as_before(server, order, before)
     except BaseException:  # Ctrl-C too: nothing is left running
         server.stop()
         raise
@@ -313,7 +318,8 @@ def _launch(config: Config, store: Path, order: Sequence[StoredArchive], directo
     try:
         launcher.wait()
         pid = int((Path(scratch) / ".model_server.pid").read_text())
-        server = Server(pid, psutil.Process(pid).create_time(), config, scratch, str(directory))
+        created = psutil.Process(pid).create_time()
+        server = Server(pid, created, config, scratch, str(directory), str(store))
     except (OSError, ValueError, psutil.Error):
         shutil.rmtree(scratch, ignore_errors=True)
         raise ServerError(f"TorchServe does not start: {_console(logs)}") from None
@@ -323,6 +329,26 @@ def _launch(config: Config, store: Path, order: Sequence[StoredArchive], directo
         raise
     (directory / "server.json").write_text(json.dumps(asdict(server)))
     return server
+
+
+def _scale_as_before(
+    server: Server, archives: Sequence[StoredArchive], before: Sequence[WasServed]
+) -> None:
+    """Give versions the workers that an operator gave them; not if their archives were built since."""
+    built = {(each.name, each.version): each.path.stat().st_mtime for each in archives}
+    workers = {
+        (was.name, was.version): was.workers
+        for was in before
+        if was.workers and built.get((was.name, was.version), was.noted) < was.noted
+    }
+    with server.client() as client:
+        models = client.models()
+    for model in models:
+        wanted = workers.get((model.name, model.version), model.wanted)
+        if wanted != model.wanted:
+            key = server.key("management")
+            request = scaling(model.name, model.version, wanted)
+            change(server.addresses.grpc_management, key, "ScaleWorker", request, LOADING)
 
 
 def _own_java() -> str:

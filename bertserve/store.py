@@ -68,8 +68,19 @@ def version_key(version: str) -> tuple[int, Any]:
         return (0, version)
 
 
-def serving_before(logs: Path) -> dict[str, str]:
-    """Name → default version of the last server that logged here, from TorchServe's own snapshots.
+@dataclass(frozen=True)
+class WasServed:
+    """A version that a server served; `noted` is when that was written, in seconds since 1970."""
+
+    name: str
+    version: str
+    default: bool
+    workers: int
+    noted: float
+
+
+def serving_before(logs: Path) -> list[WasServed]:
+    """What the last server that logged here served, from TorchServe's own snapshots.
 
     TorchServe writes a snapshot at every change and never removes one. Only the newest is kept here, and
     one before it: a server that was killed may have left its last one half written.
@@ -77,23 +88,23 @@ def serving_before(logs: Path) -> dict[str, str]:
     snapshots = sorted((logs / "config").glob("*.cfg"), reverse=True)
     for outdated in snapshots[2:]:
         outdated.unlink()
-    return next((found for path in snapshots[:2] if (found := _defaults(path))), {})
+    return next((found for path in snapshots[:2] if (found := _read_snapshot(path))), [])
 
 
-def _defaults(snapshot_file: Path) -> dict[str, str]:
-    """Name → default version of one snapshot; empty where it cannot be read."""
+def _read_snapshot(snapshot_file: Path) -> list[WasServed]:
+    """What one snapshot names; nothing where it cannot be read."""
     try:
         lines = snapshot_file.read_text(encoding="utf-8").splitlines()
         snapshot = next(line for line in lines if line.startswith("model_snapshot="))
         models = json.loads(snapshot.partition("=")[2].replace("\\n", "").replace("\\", ""))
-        return {
-            name: version
+        noted = snapshot_file.stat().st_mtime
+        return [
+            WasServed(name, version, bool(state["defaultVersion"]), int(state["minWorkers"]), noted)
             for name, versions in models["models"].items()
             for version, state in versions.items()
-            if state["defaultVersion"]
-        }
+        ]
     except (StopIteration, OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+        return []
 
 
 def _read(path: Path) -> StoredArchive:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import socket
-from contextlib import ExitStack
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import httpx
 from bertserve.handler.pipeline import Pipeline
 from bertserve.keys import bearer
 from bertserve.server import Server
+from bertserve.versions import Versions
 
 ROOT = Path(__file__).parent.parent
 
@@ -74,3 +77,35 @@ class Served:
 def environment() -> dict[str, str]:
     """The environment of a command that a test runs: this one, without what pytest put there."""
     return {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
+
+
+def served(versions: Versions) -> dict[str, bool]:
+    """Versions of the tiny model, and which is the default."""
+    return {model.version: model.default for model in versions.all("tiny")}
+
+
+@contextmanager
+def callers(server: Server) -> Iterator[set[str | None]]:
+    """Classify all the while; yields the versions that answered. No request may fail."""
+    answered: set[str | None] = set()
+    failures: list[Exception] = []
+    ended = threading.Event()
+
+    def call() -> None:
+        with server.client("tiny") as client:
+            while not ended.is_set():
+                try:
+                    answered.add(client.classify("good film", details=True).version)
+                except Exception as error:
+                    failures.append(error)
+
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield answered
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    assert not failures

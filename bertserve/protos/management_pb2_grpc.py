@@ -44,6 +44,26 @@ class ManagementAPIsServiceStub(object):
                 request_serializer=bertserve_dot_protos_dot_management__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=bertserve_dot_protos_dot_management__pb2.ManagementResponse.FromString,
                 _registered_method=True)
+        self.RegisterModel = channel.unary_unary(
+                '/org.pytorch.serve.grpc.management.ManagementAPIsService/RegisterModel',
+                request_serializer=bertserve_dot_protos_dot_management__pb2.RegisterModelRequest.SerializeToString,
+                response_deserializer=bertserve_dot_protos_dot_management__pb2.ManagementResponse.FromString,
+                _registered_method=True)
+        self.ScaleWorker = channel.unary_unary(
+                '/org.pytorch.serve.grpc.management.ManagementAPIsService/ScaleWorker',
+                request_serializer=bertserve_dot_protos_dot_management__pb2.ScaleWorkerRequest.SerializeToString,
+                response_deserializer=bertserve_dot_protos_dot_management__pb2.ManagementResponse.FromString,
+                _registered_method=True)
+        self.SetDefault = channel.unary_unary(
+                '/org.pytorch.serve.grpc.management.ManagementAPIsService/SetDefault',
+                request_serializer=bertserve_dot_protos_dot_management__pb2.SetDefaultRequest.SerializeToString,
+                response_deserializer=bertserve_dot_protos_dot_management__pb2.ManagementResponse.FromString,
+                _registered_method=True)
+        self.UnregisterModel = channel.unary_unary(
+                '/org.pytorch.serve.grpc.management.ManagementAPIsService/UnregisterModel',
+                request_serializer=bertserve_dot_protos_dot_management__pb2.UnregisterModelRequest.SerializeToString,
+                response_deserializer=bertserve_dot_protos_dot_management__pb2.ManagementResponse.FromString,
+                _registered_method=True)
 
 
 class ManagementAPIsServiceServicer(object):
@@ -61,6 +81,30 @@ class ManagementAPIsServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RegisterModel(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ScaleWorker(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetDefault(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnregisterModel(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ManagementAPIsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -72,6 +116,26 @@ def add_ManagementAPIsServiceServicer_to_server(servicer, server):
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
                     request_deserializer=bertserve_dot_protos_dot_management__pb2.ListModelsRequest.FromString,
+                    response_serializer=bertserve_dot_protos_dot_management__pb2.ManagementResponse.SerializeToString,
+            ),
+            'RegisterModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterModel,
+                    request_deserializer=bertserve_dot_protos_dot_management__pb2.RegisterModelRequest.FromString,
+                    response_serializer=bertserve_dot_protos_dot_management__pb2.ManagementResponse.SerializeToString,
+            ),
+            'ScaleWorker': grpc.unary_unary_rpc_method_handler(
+                    servicer.ScaleWorker,
+                    request_deserializer=bertserve_dot_protos_dot_management__pb2.ScaleWorkerRequest.FromString,
+                    response_serializer=bertserve_dot_protos_dot_management__pb2.ManagementResponse.SerializeToString,
+            ),
+            'SetDefault': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetDefault,
+                    request_deserializer=bertserve_dot_protos_dot_management__pb2.SetDefaultRequest.FromString,
+                    response_serializer=bertserve_dot_protos_dot_management__pb2.ManagementResponse.SerializeToString,
+            ),
+            'UnregisterModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnregisterModel,
+                    request_deserializer=bertserve_dot_protos_dot_management__pb2.UnregisterModelRequest.FromString,
                     response_serializer=bertserve_dot_protos_dot_management__pb2.ManagementResponse.SerializeToString,
             ),
     }
@@ -128,6 +192,114 @@ class ManagementAPIsService(object):
             target,
             '/org.pytorch.serve.grpc.management.ManagementAPIsService/ListModels',
             bertserve_dot_protos_dot_management__pb2.ListModelsRequest.SerializeToString,
+            bertserve_dot_protos_dot_management__pb2.ManagementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/org.pytorch.serve.grpc.management.ManagementAPIsService/RegisterModel',
+            bertserve_dot_protos_dot_management__pb2.RegisterModelRequest.SerializeToString,
+            bertserve_dot_protos_dot_management__pb2.ManagementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScaleWorker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/org.pytorch.serve.grpc.management.ManagementAPIsService/ScaleWorker',
+            bertserve_dot_protos_dot_management__pb2.ScaleWorkerRequest.SerializeToString,
+            bertserve_dot_protos_dot_management__pb2.ManagementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetDefault(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/org.pytorch.serve.grpc.management.ManagementAPIsService/SetDefault',
+            bertserve_dot_protos_dot_management__pb2.SetDefaultRequest.SerializeToString,
+            bertserve_dot_protos_dot_management__pb2.ManagementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnregisterModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/org.pytorch.serve.grpc.management.ManagementAPIsService/UnregisterModel',
+            bertserve_dot_protos_dot_management__pb2.UnregisterModelRequest.SerializeToString,
             bertserve_dot_protos_dot_management__pb2.ManagementResponse.FromString,
             options,
             channel_credentials,

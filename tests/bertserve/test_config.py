@@ -80,7 +80,8 @@ def test_ours_is_hardened_and_every_line_is_explained() -> None:
     config = read_config(ROOT / "config.properties")
     assert all(host == "127.0.0.1" for host, _ in config.ports().values())
     assert config.tokens
-    assert settings["enable_model_api"] == "false"
+    assert settings["enable_model_api"] == "true"
+    assert settings["allowed_urls"] == "^$"
     assert settings["install_py_dep_per_model"] == "false"
     assert settings["enable_envvars_config"] == "false"
     for paragraph in "\n".join(lines).strip().split("\n\n"):

@@ -28,7 +28,14 @@ def config(tmp_path: Path) -> Path:
 def write_state(config: Path, pid: int, created: float) -> Server:
     directory = state_directory(config)
     directory.mkdir(parents=True)
-    server = Server(pid, created, read_config(config), str(directory / "scratch"), str(directory))
+    server = Server(
+        pid,
+        created,
+        read_config(config),
+        str(directory / "scratch"),
+        str(directory),
+        str(directory),
+    )
     (directory / "server.json").write_text(json.dumps(asdict(server)))
     return server
 

@@ -53,6 +53,10 @@ def test_the_newest_version_is_loaded_first(tmp_path: Path) -> None:
     assert order(tmp_path, {})[0] == ("support", "1.10")
 
 
+def defaults(logs: Path) -> dict[str, str]:
+    return {was.name: was.version for was in serving_before(logs) if was.default}
+
+
 def test_what_was_serving_before_is_loaded_first(tmp_path: Path) -> None:
     for name in ("support", "banking"):
         for version in ("1.0", "2.0"):
@@ -71,7 +75,8 @@ def test_versions_that_are_no_numbers_come_before_those_that_are() -> None:
 SNAPSHOT = (
     "inference_address=http\\://127.0.0.1\\:8080\n"
     'model_snapshot={\\n  "name"\\: "x.cfg",\\n  "modelCount"\\: 1, "models"\\: {\\n    "support"\\: {'
-    '\\n "1.0"\\: {\\n "defaultVersion"\\: true },\\n "2.0"\\: {\\n "defaultVersion"\\: false }}}}\n'
+    '\\n "1.0"\\: {\\n "defaultVersion"\\: true, "minWorkers"\\: 2 },'
+    '\\n "2.0"\\: {\\n "defaultVersion"\\: false, "minWorkers"\\: 1 }}}}\n'
 )
 
 
@@ -80,7 +85,7 @@ def test_the_newest_snapshot_says_what_was_serving(tmp_path: Path) -> None:
     for day in (1, 2):
         (tmp_path / "config" / f"2026010{day}-startup.cfg").write_text("model_snapshot={}")
     (tmp_path / "config" / "20260103-shutdown.cfg").write_text(SNAPSHOT)
-    assert serving_before(tmp_path) == {"support": "1.0"}
+    assert defaults(tmp_path) == {"support": "1.0"}
     kept = {path.name for path in (tmp_path / "config").iterdir()}
     assert kept == {"20260102-startup.cfg", "20260103-shutdown.cfg"}
 
@@ -89,7 +94,7 @@ def test_a_half_written_snapshot_gives_way_to_the_one_before(tmp_path: Path) -> 
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "20260101-startup.cfg").write_text(SNAPSHOT)
     (tmp_path / "config" / "20260102-snapshot.cfg").write_text(SNAPSHOT[:90])
-    assert serving_before(tmp_path) == {"support": "1.0"}
+    assert defaults(tmp_path) == {"support": "1.0"}
 
 
 @pytest.mark.parametrize("content", [None, "", "model_snapshot={", "model_snapshot=[]"])
@@ -99,4 +104,4 @@ def test_without_a_readable_snapshot_nothing_was_serving(
     if content is not None:
         (tmp_path / "config").mkdir()
         (tmp_path / "config" / "1.cfg").write_text(content)
-    assert serving_before(tmp_path) == {}
+    assert serving_before(tmp_path) == []

@@ -1,0 +1,325 @@
+"""Replace a model by its next version without losing a request, or leave everything as it was.
+
+    rollout(find(), Path("support-2.0.mar"))
+    rollback(find(), "support")
+
+The new version is loaded beside the old one and has to prove itself before it gets a request: the texts
+that its archive brings must get the probabilities that were computed when it was packaged. Whatever fails
+until it is trusted, Ctrl-C too, puts the former default back.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+from .archive import golden, inspect
+from .errors import BertserveError, ModelNotFound, RolloutFailed, ServerError, TextError
+from .results import Input, Model, Prediction
+from .server import Server
+from .versions import RETIRED, Versions
+
+# in the server's state folder: name → the version that was the default before
+FORMER = "former.json"
+# how far a worker's probabilities may be from those of the archive: other hardware rounds otherwise
+_NEAR = {"float32": 1e-4}
+_NEAR_IN_HALF_PRECISION = 0.05
+_DRAIN, _QUIET, _BUSY = 60.0, 1.0, 0.02  # seconds, seconds, of a core
+_PROBE = 0.5  # seconds between looks at a version that is watched
+_REPEATS = 3  # so that each worker is asked
+_SHORT = 0.05  # seconds; of shorter requests chance decides how long they take
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a new version may differ by.
+
+    labels_changed   share of the texts that get another label than from the version before
+    slowdown         how many times as long a request may take
+    """
+
+    labels_changed: float = 1.0
+    slowdown: float = 3.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A new version beside the one before, on the same texts; shifts are of probabilities.
+
+    `seconds` are medians of requests of one text.
+    """
+
+    texts: int
+    labels_changed: float
+    largest_shift: float
+    mean_shift: float
+    seconds_before: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a rollout did; `comparison` is None where there was no version before."""
+
+    name: str
+    version: str
+    former: str | None
+    retired: bool
+    comparison: Comparison | None
+
+
+def rollout(
+    server: Server,
+    archive: Path,
+    *,
+    texts: Sequence[Input] = (),
+    limits: Limits = Limits(),
+    watch: float = 60.0,
+    retire: bool = False,
+    report: Report = lambda _: None,
+) -> Outcome:
+    """Make an archive the default version of its model; RolloutFailed where it is not taken.
+
+    texts     to compare both versions on; those of the archive if not given
+    watch     seconds in which the new version has to answer without an error, once it is the default
+    retire    take the former version away; else it stays with one worker, for `rollback`
+    report    is told of each step
+    """
+    versions = Versions(server)
+    facts = inspect(archive)
+    name, version = facts["name"], facts["version"]
+    former = _default(versions, name)
+    comparison = None
+    report(f"loading {name} {version}")
+    with _undone_on_failure(versions, name, version, former, report):
+        model = versions.register(archive, former.wanted if former else None)
+        report("proving its probabilities")
+        own = golden(archive)
+        _prove(server, model, own)
+        if former:
+            report(f"comparing it with {former.version}")
+            comparison = compare(server, former, model, texts or [text for text, _ in own])
+            _check(comparison, limits)
+        report(f"making {version} the default")
+        versions.set_default(name, version)
+        _watch(server, model, own, watch, report)
+    if former:
+        _remember(server, name, former.version)
+        report(f"waiting until {former.version} is idle")
+        _drain(versions, former)
+        if retire:
+            versions.unregister(name, former.version)
+        elif former.wanted > 1:
+            versions.scale(name, former.version, 1)
+    return Outcome(name, version, former.version if former else None, retire, comparison)
+
+
+def rollback(server: Server, name: str, report: Report = lambda _: None) -> Model:
+    """Make the version that was the default before the default again; the other one stays."""
+    versions = Versions(server)
+    current = versions.one(name)
+    former = _former(server).get(name)
+    if former is None or former == current.version:
+        raise ServerError(
+            f"no rollout of {name} is known here; `bertserve models set-default` chooses a version"
+        )
+    if all(model.version != former for model in versions.all(name)):
+        raise ServerError(
+            f"{name} {former} is served no more; roll out its archive, which is in "
+            f"{versions.model_store / RETIRED}"
+        )
+    report(f"making {former} the default")
+    versions.set_default(name, former)
+    _remember(server, name, current.version)
+    if versions.one(name, former).wanted < current.wanted:
+        report(f"waiting for the workers of {former}")
+        versions.scale(name, former, current.wanted)
+    return versions.one(name, former)
+
+
+def compare(server: Server, before: Model, after: Model, texts: Sequence[Input]) -> Comparison:
+    """Classify texts by two versions, one text a request."""
+    old, seconds_before = _classify(server, before, texts)
+    new, seconds = _classify(server, after, texts)
+    both = [
+        (a.probabilities, b.probabilities)
+        for a, b in zip(old, new, strict=True)
+        if isinstance(a, Prediction) and isinstance(b, Prediction)
+    ]
+    failed = sum(
+        isinstance(b, TextError) and isinstance(a, Prediction)
+        for a, b in zip(old, new, strict=True)
+    )
+    if failed:
+        raise ServerError(f"{failed} of {len(texts)} texts fail that {before.version} classifies")
+    changed = sum(next(iter(a)) != next(iter(b)) for a, b in both)
+    shifts = [abs(a.get(label, 0.0) - b.get(label, 0.0)) for a, b in both for label in {**a, **b}]
+    return Comparison(
+        len(both),
+        changed / max(1, len(both)),
+        max(shifts, default=0.0),
+        statistics.fmean(shifts) if shifts else 0.0,
+        seconds_before,
+        seconds,
+    )
+
+
+@contextmanager
+def _undone_on_failure(
+    versions: Versions, name: str, version: str, former: Model | None, report: Report
+) -> Iterator[None]:
+    served_before = any(model.version == version for model in _versions(versions, name))
+    try:
+        yield
+    except BaseException as error:
+        if served_before:
+            raise
+        report("putting everything back")
+        if former and versions.one(name).version != former.version:
+            versions.set_default(name, former.version)
+        added = next((m for m in _versions(versions, name) if m.version == version), None)
+        if added:
+            _drain(versions, added)
+            versions.unregister(name, version)
+        if not isinstance(error, BertserveError):
+            raise
+        still = f"; {former.version} is served as before" if former else ""
+        raise RolloutFailed(f"{name} {version} is not taken: {error}{still}") from error
+
+
+def _prove(server: Server, model: Model, own: Sequence[tuple[str, dict[str, float]]]) -> None:
+    """ServerError where a worker answers otherwise than the archive says."""
+    with server.client(model.name, version=model.version) as client:
+        near = _NEAR.get(client.describe().precision, _NEAR_IN_HALF_PRECISION)
+        for _ in range(_REPEATS * max(1, model.ready)):
+            for (text, expected), result in zip(
+                own, client.classify([text for text, _ in own]), strict=True
+            ):
+                if isinstance(result, TextError):
+                    raise ServerError(f"it fails on a text of its own archive: {result}")
+                found = result.probabilities
+                if found.keys() != expected.keys():
+                    raise ServerError("its labels are not those of its archive")
+                moved = max(abs(found[label] - expected[label]) for label in expected)
+                if moved > near:
+                    raise ServerError(
+                        f"its probabilities differ by {moved:.2g} from those computed when it was "
+                        f"packaged, for the text {text[:40]!r}; {near:.0e} is allowed"
+                    )
+
+
+def _check(comparison: Comparison, limits: Limits) -> None:
+    if comparison.labels_changed > limits.labels_changed:
+        raise ServerError(
+            f"{comparison.labels_changed:.1%} of {comparison.texts} texts get another label; "
+            f"{limits.labels_changed:.1%} is allowed"
+        )
+    if comparison.seconds > limits.slowdown * max(_SHORT, comparison.seconds_before):
+        raise ServerError(
+            f"a request takes {comparison.seconds / comparison.seconds_before:.1f} times as long; "
+            f"{limits.slowdown:g} times is allowed"
+        )
+
+
+def _watch(
+    server: Server,
+    model: Model,
+    own: Sequence[tuple[str, dict[str, float]]],
+    seconds: float,
+    report: Report,
+) -> None:
+    """ServerError where the server answers with 5xx, or the default version is another one or is ill."""
+    before = _server_errors(server)
+    end = time.monotonic() + seconds
+    with server.client(model.name, deadline=0) as client:
+        while (left := end - time.monotonic()) > 0:
+            report(f"watching {model.version}: {left:.0f} s")
+            for text, _ in own[:1]:
+                answered = client.classify(text, details=True)
+                if answered.version != model.version:
+                    raise ServerError(f"{answered.version} was made the default by somebody else")
+            if (errors := _server_errors(server) - before) > 0:
+                raise ServerError(f"{errors:.0f} requests failed since it is the default")
+            time.sleep(min(_PROBE, left))
+
+
+def _server_errors(server: Server) -> float:
+    """How many requests the server has answered with a 5xx."""
+    metrics = httpx.get(f"{server.addresses.metrics}/metrics", trust_env=False, timeout=10).text
+    lines = (line for line in metrics.splitlines() if line.startswith("Requests5XX"))
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+def _drain(versions: Versions, model: Model) -> None:
+    """Wait until no request waits for a version, and none is computed.
+
+    TorchServe does not say what its workers are at, but a worker that computes uses the CPU.
+    """
+    end = time.monotonic() + _DRAIN
+    while time.monotonic() < end:
+        found = versions.one(model.name, model.version)
+        before = _cpu_seconds(found)
+        time.sleep(_QUIET)
+        used = _cpu_seconds(found) - before
+        if used < _BUSY * _QUIET and not versions.one(model.name, model.version).pending:
+            return
+    raise ServerError(
+        f"{model.name} {model.version} is still asked by callers who name it; it stays"
+    )
+
+
+def _cpu_seconds(model: Model) -> float:
+    total = 0.0
+    for worker in model.workers:
+        try:
+            times = psutil.Process(worker.pid).cpu_times()
+        except psutil.Error:
+            continue
+        total += times.user + times.system
+    return total
+
+
+def _classify(
+    server: Server, model: Model, texts: Sequence[Input]
+) -> tuple[list[Prediction | TextError], float]:
+    results, seconds = [], []
+    with server.client(model.name, version=model.version) as client:
+        for text in texts:
+            start = time.monotonic()
+            (result,) = client.classify([text])
+            seconds.append(time.monotonic() - start)
+            results.append(result)
+    return results, statistics.median(seconds)
+
+
+def _versions(versions: Versions, name: str) -> list[Model]:
+    try:
+        return versions.all(name)
+    except ModelNotFound:
+        return []
+
+
+def _default(versions: Versions, name: str) -> Model | None:
+    return next((model for model in _versions(versions, name) if model.default), None)
+
+
+def _former(server: Server) -> dict[str, str]:
+    try:
+        return dict(json.loads((Path(server.directory) / FORMER).read_bytes()))
+    except (OSError, ValueError):
+        return {}
+
+
+def _remember(server: Server, name: str, version: str) -> None:
+    path = Path(server.directory) / FORMER
+    path.write_text(json.dumps({**_former(server), name: version}))

@@ -1,0 +1,163 @@
+"""Versions of the models of a running server: what is served, and how that is changed.
+
+    versions = Versions(find())
+    versions.register(Path("model_store/support-2.0.mar"))
+    versions.set_default("support", "2.0")
+    versions.unregister("support", "1.0")
+
+Changes go over gRPC: the REST API makes them on the threads that carry requests, which wait meanwhile.
+TorchServe refuses in many words; here each refusal is one sentence with what to do.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from .archive import inspect
+from .errors import ModelNotFound, PackageError, ServerError
+from .handler.checksums import sha256
+from .management import CHANGING, LOADING, change, scaling
+from .protos import management_pb2
+from .results import Model
+from .server import Server
+
+RETIRED = "retired"
+
+
+class Versions:
+    """The versions that a server serves."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    def all(self, name: str | None = None) -> list[Model]:
+        """Every version of a model, or of every model; ModelNotFound where there is none."""
+        with self.server.client() as client:
+            found = [model for model in client.models() if name in (None, model.name)]
+        if name is not None and not found:
+            raise ModelNotFound(f"no model {name} is served; see `bertserve models list`")
+        return found
+
+    def one(self, name: str, version: str | None = None) -> Model:
+        """A version of a model, by default the default one."""
+        for model in self.all(name):
+            if model.version == version or (version is None and model.default):
+                return model
+        raise ModelNotFound(
+            f"{name} has no version {version} here, only "
+            f"{', '.join(model.version for model in self.all(name))}"
+        )
+
+    def register(self, archive: Path, workers: int | None = None) -> Model:
+        """Serve one more version, whose archive is copied to the model store; waits for its workers."""
+        facts = inspect(archive)
+        if not facts["intact"]:
+            raise PackageError(f"{archive} is damaged; build it again")
+        name, version = facts["name"], facts["version"]
+        if any((m.name, m.version) == (name, version) for m in self.all()):
+            raise ServerError(
+                f"{name} {version} is served already; give what is new a version of its own"
+            )
+        stored = self.store(archive, f"{name}-{version}.mar")
+        request = management_pb2.RegisterModelRequest(
+            url=stored.name, initial_workers=workers or 0, synchronous=True
+        )
+        try:
+            self._change("RegisterModel", request, LOADING)
+        except BaseException:
+            if stored != archive.resolve():
+                stored.unlink(missing_ok=True)
+            raise
+        return self.one(name, version)
+
+    def store(self, archive: Path, file_name: str) -> Path:
+        """Copy an archive into the model store, whole or not at all."""
+        target = self.model_store / file_name
+        if archive.resolve() == target.resolve():
+            return target
+        if target.exists() and sha256(target) != sha256(archive):
+            raise ServerError(
+                f"{target} is another archive; take it out of the model store, or choose a new version"
+            )
+        part = target.with_name(f".{file_name}.part")
+        try:
+            shutil.copyfile(archive, part)
+            part.replace(target)
+        except OSError as error:
+            raise ServerError(
+                f"{archive} cannot be copied to {self.model_store}: {error.strerror}"
+            ) from error
+        finally:
+            part.unlink(missing_ok=True)
+        return target
+
+    def scale(self, name: str, version: str | None, workers: int) -> Model:
+        """Have so many workers, one at least; waits for them."""
+        if workers < 1:
+            raise ServerError(
+                "a version needs a worker; `bertserve models unregister` takes it away altogether"
+            )
+        model = self.one(name, version)
+        self._change("ScaleWorker", scaling(name, model.version, workers), LOADING)
+        return self.one(name, model.version)
+
+    def set_default(self, name: str, version: str) -> None:
+        """Answer requests that name no version with this one, from the next request on."""
+        model = self.one(name, version)
+        if not model.ready:
+            raise ServerError(
+                f"{name} {version} has no worker that is READY; it would answer nobody"
+            )
+        request = management_pb2.SetDefaultRequest(model_name=name, model_version=version)
+        self._change("SetDefault", request, CHANGING)
+
+    def unregister(self, name: str, version: str) -> None:
+        """Serve a version no more; its archive moves to `retired/`, so that no start serves it again.
+
+        Requests that wait for it are lost to TorchServe, so it must have none.
+        """
+        model = self.one(name, version)
+        if model.default and len(self.all(name)) > 1:
+            raise ServerError(
+                f"{name} {version} is the default version; make another one the default before, "
+                f"with `bertserve models set-default {name} VERSION`"
+            )
+        if model.pending:
+            raise ServerError(
+                f"{model.pending} requests wait for {name} {version} and would never be answered; "
+                "try again when they are"
+            )
+        request = management_pb2.UnregisterModelRequest(model_name=name, model_version=version)
+        self._change("UnregisterModel", request, CHANGING)
+        archive = self.model_store / model.archive
+        if model.archive and archive.is_file():
+            (self.model_store / RETIRED).mkdir(exist_ok=True)
+            archive.replace(self.model_store / RETIRED / archive.name)
+
+    def memory(self, model: Model) -> int:
+        """Bytes that its workers hold for themselves alone."""
+        total = 0
+        for worker in model.workers:
+            try:
+                total += psutil.Process(worker.pid).memory_full_info().uss
+            except psutil.Error:
+                continue
+        return total
+
+    @property
+    def model_store(self) -> Path:
+        """The folder of the archives."""
+        return Path(self.server.model_store)
+
+    def _change(self, method: str, request: Any, timeout: float) -> None:
+        change(
+            self.server.addresses.grpc_management,
+            self.server.key("management"),
+            method,
+            request,
+            timeout,
+        )

@@ -1,0 +1,128 @@
+"""A rollout under load loses no request; what fails at any step leaves what was served."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tiny
+from bertserve import rollout as rollouts
+from bertserve.archive import golden, package
+from bertserve.config import read_config
+from bertserve.errors import RolloutFailed, ServerError
+from bertserve.rollout import Limits, rollback, rollout
+from bertserve.server import Server, start
+from bertserve.versions import RETIRED, Versions
+from serving import callers, environment, served, write_config
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """1.0 and 2.0 of a model, of different weights."""
+    folder = tmp_path_factory.mktemp("archives")
+    return [
+        package(
+            tiny.make_model(folder / version, seed=number),
+            name="tiny", version=version, output=folder, workers=1,
+        )
+        for number, version in enumerate(("1.0", "2.0"))
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_config(tmp_path_factory.mktemp("rollout"))
+
+
+@pytest.fixture(scope="module")
+def server(archives: list[Path], config: Path) -> Iterator[Server]:
+    """It serves 1.0 before each test, and again after all that fails."""
+    store = config.parent / "store"
+    store.mkdir()
+    (store / "tiny-1.0.mar").write_bytes(archives[0].read_bytes())
+    server = start(read_config(config), store)
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize("step", ["_prove", "compare", "_check", "_watch"])
+def test_a_failure_at_each_step_puts_everything_back(
+    step: str, archives: list[Path], server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ServerError("something is wrong")
+
+    monkeypatch.setattr(rollouts, step, fail)
+    with (
+        callers(server),
+        pytest.raises(RolloutFailed, match=r"something.*1\.0 is served as before"),
+    ):
+        rollout(server, archives[1], watch=0)
+    assert served(Versions(server)) == {"1.0": True}
+
+
+def test_labels_that_change_too_often_are_refused(archives: list[Path], server: Server) -> None:
+    with pytest.raises(RolloutFailed, match="of 32 texts get another label; 0.0% is allowed"):
+        rollout(server, archives[1], watch=0, limits=Limits(labels_changed=0))
+    assert served(Versions(server)) == {"1.0": True}
+
+
+def test_probabilities_that_are_not_those_of_the_archive_are_noticed(
+    archives: list[Path], server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = [(text, dict.fromkeys(found, 1 / len(found))) for text, found in golden(archives[1])]
+    monkeypatch.setattr(rollouts, "golden", lambda _: own)
+    with pytest.raises(RolloutFailed, match="its probabilities differ by"):
+        rollout(server, archives[1], watch=0)
+
+
+def test_ctrl_c_puts_everything_back(archives: list[Path], server: Server, config: Path) -> None:
+    command = [sys.executable, "-m", "bertserve", "rollout", str(archives[1]), "--watch", "600"]
+    command += ["--config", str(config), "--json"]
+    process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while served(Versions(server)) != {"1.0": False, "2.0": True}:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+    os.kill(process.pid, signal.SIGINT)
+    process.communicate(timeout=120)
+    assert process.returncode
+    assert served(Versions(server)) == {"1.0": True}
+
+
+def test_a_rollout_and_a_rollback_under_load(archives: list[Path], server: Server) -> None:
+    steps: list[str] = []
+    with callers(server) as answered:
+        outcome = rollout(server, archives[1], watch=2, report=steps.append)
+        assert (outcome.former, outcome.version, outcome.retired) == ("1.0", "2.0", False)
+        assert outcome.comparison is not None
+        assert outcome.comparison.texts == len(golden(archives[1])) == 32
+        assert served(Versions(server)) == {"1.0": False, "2.0": True}
+        assert answered == {"1.0", "2.0"}
+        start = time.monotonic()
+        assert rollback(server, "tiny").version == "1.0"
+        assert time.monotonic() - start < 60
+        assert served(Versions(server)) == {"1.0": True, "2.0": False}
+        assert rollback(server, "tiny").version == "2.0"  # and forth again
+    assert [step.partition(" ")[0] for step in steps if not step.startswith("watching")] == [
+        "loading", "proving", "comparing", "making", "waiting",
+    ]  # fmt: skip
+
+
+def test_the_former_version_can_be_retired(archives: list[Path], server: Server) -> None:
+    versions = Versions(server)
+    if len(served(versions)) > 1:
+        versions.set_default("tiny", "1.0")
+        versions.unregister("tiny", "2.0")
+    rollout(server, archives[1], watch=0, retire=True)
+    assert served(Versions(server)) == {"2.0": True}
+    assert (Path(server.model_store) / RETIRED / "tiny-1.0.mar").exists()
+    with pytest.raises(ServerError, match=r"tiny 1\.0 is served no more; roll out its archive"):
+        rollback(server, "tiny")
