@@ -37,6 +37,7 @@ class Config:
     grpc_inference: str
     grpc_management: str
     model_store: str | None
+    metrics_config: str | None
     tokens: bool
 
     def ports(self) -> dict[str, tuple[str, int]]:
@@ -65,6 +66,7 @@ def read_config(path: Path) -> Config:
         metrics=urls["metrics_address"],
         **grpc,
         model_store=properties.get("model_store") or None,
+        metrics_config=properties.get("metrics_config") or None,
         tokens=properties.get("disable_token_authorization", "false").lower() != "true",
     )
 

@@ -44,6 +44,7 @@ STOP_TIMEOUT = 30.0
 _PORT_TIMEOUT = 3.0
 _POLL = 0.2
 _LOG_CONFIG = Path(__file__).parent / "log4j2.xml"
+_METRICS_CONFIG = Path(__file__).parent / "metrics.yaml"
 
 Progress = Callable[[Sequence[Model]], None]
 
@@ -302,7 +303,7 @@ def _launch(config: Config, store: Path, order: Sequence[StoredArchive], directo
     }
     environment.pop("TS_CONFIG_FILE", None)  # it would win over --ts-config
     command = [sys.executable, "-m", "ts.model_server", "--start"]
-    command += ["--ts-config", config.path, "--model-store", str(store)]
+    command += ["--ts-config", str(_complete(config, directory)), "--model-store", str(store)]
     command += ["--log-config", str(_LOG_CONFIG.resolve())]
     command += ["--models", *(f"{archive.name}={archive.path.name}" for archive in order)]
     with (logs / "console.log").open("w") as console:
@@ -329,6 +330,16 @@ def _launch(config: Config, store: Path, order: Sequence[StoredArchive], directo
         raise
     (directory / "server.json").write_text(json.dumps(asdict(server)))
     return server
+
+
+def _complete(config: Config, directory: Path) -> Path:
+    """A copy of config.properties that names our metrics.yaml, which it cannot know the place of."""
+    if config.metrics_config:
+        return Path(config.path)
+    text = Path(config.path).read_text()
+    complete = directory / "config.properties"
+    complete.write_text(f"{text}\nmetrics_config={_METRICS_CONFIG.resolve()}\n")
+    return complete
 
 
 def _scale_as_before(

@@ -15,6 +15,7 @@ import torch
 try:
     from handler import checksums, device, wire
     from handler.errors import LoadError
+    from handler.metrics import Reporter
     from handler.pipeline import Pipeline
     from handler.reader import read_in_large_pieces
     from handler.settings import read_settings
@@ -66,14 +67,18 @@ class BertHandler:
         quieten_torchserve()
         if self.settings.buffered_reader:
             read_in_large_pieces()
+        self.metrics = self.pipeline.metrics
+        names = (self.description["model"], self.description["version"])
+        Reporter(self.metrics, context.metrics, *names).start()
         logger.info("serving %(model)s %(version)s on %(device)s", self.description)
         if WRITER != "orjson":
             logger.warning("orjson is not installed: answers are written more slowly without it")
 
     def handle(self, rows: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
         """Answer one batch; TorchServe calls this with the parameters of each request."""
-        batch = wire.read_rows(rows, context)
-        requests = wire.read(batch, self.settings)
+        with self.metrics.time("wire"):
+            batch = wire.read_rows(rows, context)
+            requests = wire.read(batch, self.settings)
         try:
             predictions = self.pipeline(wire.texts(requests))
         except torch.AcceleratorError as error:
@@ -81,4 +86,8 @@ class BertHandler:
             logger.critical("the GPU failed, so the worker ends: %s", type(error).__name__)
             logging.shutdown()
             os._exit(1)
-        return wire.send(batch, wire.write(requests, predictions, self.description), context)
+        with self.metrics.time("wire"):
+            answers = wire.write(requests, predictions, self.description)
+            sent = wire.send(batch, answers, context)
+        self.metrics.count(wire.codes(requests, predictions), predictions)
+        return sent

@@ -19,6 +19,7 @@ from .batching import micro_batches
 from .encoder import FusedEncoder
 from .errors import RequestError
 from .kernels.library import kernels
+from .metrics import Metrics
 from .model import replace_in_encoder
 from .modules import faster
 from .packed import PackedModel
@@ -48,6 +49,7 @@ class Classifier:
         device: torch.device,
         pad_token_id: int,
         token_budget: int | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.device = device
         self.architecture = type(model).__name__
@@ -55,6 +57,7 @@ class Classifier:
         self.forward = "padded"
         self.attention = str(model.config._attn_implementation)
         self.out_of_memory = 0
+        self._metrics = metrics or Metrics()
         self._one_at_a_time = threading.Lock()  # the packed model holds what it is at
         self._packed: PackedModel | None = None
         self._model = model.to(device).eval()
@@ -118,6 +121,7 @@ class Classifier:
         torch.cuda.empty_cache()
         self.token_budget = max(1, min(self.token_budget, tried) // 2)
         self.out_of_memory += 1
+        self._metrics.add("out_of_memory_total")
         logger.warning("out of GPU memory: micro-batches of %d tokens now", self.token_budget)
 
     def _forward(self, encodings: Sequence[Encoding]) -> torch.Tensor:
@@ -126,7 +130,9 @@ class Classifier:
 
     def _padded(self, encodings: Sequence[Encoding]) -> torch.Tensor:
         """Logits of one micro-batch, padded to its longest text."""
-        longest = max(len(encoding.input_ids) for encoding in encodings)
+        lengths = [len(encoding.input_ids) for encoding in encodings]
+        longest = max(lengths)
+        self._metrics.add("padding_tokens_total", longest * len(lengths) - sum(lengths))
         inputs = {
             "input_ids": _pad([e.input_ids for e in encodings], longest, self._pad_token_id),
             "attention_mask": _pad([[1] * len(e.input_ids) for e in encodings], longest, 0),

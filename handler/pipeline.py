@@ -19,6 +19,7 @@ from .classifier import Classifier
 from .device import choose_precision, use_threads
 from .errors import LoadError, RequestError
 from .labels import choose_activation, name_labels, problem_type
+from .metrics import Metrics
 from .model import load_model, longest_input
 from .probabilities import predictions
 from .settings import Settings
@@ -51,6 +52,7 @@ class Pipeline:
     ) -> None:
         transformers.utils.logging.disable_progress_bar()
         self.settings = settings
+        self.metrics = Metrics()
         self.time_limit = time_limit
         self.threads = use_threads(settings.threads, workers) if device.type == "cpu" else None
         self.precision = choose_precision(settings.precision, device)
@@ -63,12 +65,13 @@ class Pipeline:
         self.activation = choose_activation(self.problem_type, len(self.labels))
         self.tokenizer = Tokenizer(tokenizer, self.max_length)
         self.classifier = Classifier(
-            model, device, self.tokenizer.pad_token_id, settings.token_budget
+            model, device, self.tokenizer.pad_token_id, settings.token_budget, self.metrics
         )
         self.classifier.speed_up(self.max_length)
         self.classifier.warm_up(self.max_length)
         if settings.token_budget is None:
             self.classifier.choose_token_budget(self.max_length)
+        self.metrics.begin(self.labels)
 
     def __call__(self, texts: Iterable[Text | RequestError]) -> list[Prediction | RequestError]:
         """Predict the texts, in order; an error keeps the place of the text it belongs to."""
@@ -77,7 +80,9 @@ class Pipeline:
     def _predict(self, texts: list[Text]) -> list[Prediction | RequestError]:
         """Predict texts together; if that fails, each alone, so that one cannot fail the others."""
         try:
-            return past_errors(self._classify, self.tokenizer(texts))
+            with self.metrics.time("tokenize"):
+                encodings = self.tokenizer(texts)
+            return past_errors(self._classify, encodings)
         except (MemoryError, torch.AcceleratorError):  # no text's fault: for TorchServe to see
             raise
         except Exception as error:
@@ -89,8 +94,10 @@ class Pipeline:
             ]
 
     def _classify(self, encodings: list[Encoding]) -> list[Prediction | RequestError]:
-        logits, problems = self.classifier(encodings, self.time_limit)
-        results = predictions(logits, encodings, self.labels, self.activation)
+        with self.metrics.time("forward"):
+            logits, problems = self.classifier(encodings, self.time_limit)
+        with self.metrics.time("probabilities"):
+            results = predictions(logits, encodings, self.labels, self.activation)
         return [problem or result for problem, result in zip(problems, results, strict=True)]
 
     def describe(self) -> dict[str, Any]:

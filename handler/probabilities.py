@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -20,6 +21,15 @@ def activate(logits: torch.Tensor, activation: str) -> torch.Tensor:
     return torch.sigmoid(logits) if activation == "sigmoid" else torch.softmax(logits, dim=1)
 
 
+def entropies(probabilities: torch.Tensor, activation: str) -> torch.Tensor:
+    """Entropy of each text, [texts], as a share of the highest; probabilities are [texts, labels]."""
+    if activation == "sigmoid":
+        each = torch.special.entr(probabilities) + torch.special.entr(1 - probabilities)
+        return each.mean(dim=1) / math.log(2)
+    labels = probabilities.shape[1]
+    return torch.special.entr(probabilities).sum(dim=1) / math.log(max(2, labels))
+
+
 def predictions(
     logits: torch.Tensor, encodings: Sequence[Encoding], labels: Sequence[str], activation: str
 ) -> list[Prediction | RequestError]:
@@ -29,6 +39,8 @@ def predictions(
     """
     finite = torch.isfinite(logits).all(dim=1).tolist()
     probabilities = activate(logits, activation)
+    confidences = probabilities.amax(dim=1).tolist()
+    entropy = entropies(probabilities, activation).tolist()
     for index, encoding in enumerate(encodings):
         if encoding.activation not in (None, activation):
             row = slice(index, index + 1)
@@ -40,25 +52,23 @@ def predictions(
         order.tolist(),
         ranked.tolist(),
         logits.gather(1, order).tolist(),
+        confidences,
+        entropy,
         strict=True,
     )
     return [
-        _prediction(encoding, [labels[index] for index in indices], probabilities, values)
+        Prediction(
+            probabilities=dict(zip(names := [labels[i] for i in indices], values, strict=True)),
+            logits=dict(zip(names, raw, strict=True)),
+            tokens=len(encoding.input_ids),
+            truncated=encoding.truncated,
+            confidence=confidence,
+            entropy=uncertainty,
+        )
         if is_finite
         else RequestError(
             "model_output_invalid",
             "the model's logits for this text are not finite; serve it with --precision float32",
         )
-        for encoding, is_finite, indices, probabilities, values in rows
+        for encoding, is_finite, indices, values, raw, confidence, uncertainty in rows
     ]
-
-
-def _prediction(
-    encoding: Encoding, labels: list[str], probabilities: list[float], logits: list[float]
-) -> Prediction:
-    return Prediction(
-        probabilities=dict(zip(labels, probabilities, strict=True)),
-        logits=dict(zip(labels, logits, strict=True)),
-        tokens=len(encoding.input_ids),
-        truncated=encoding.truncated,
-    )

@@ -37,12 +37,19 @@ class Encoding:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One text's answer; both maps go from label to number, by falling probability."""
+    """One text's answer; both maps go from label to number, by falling probability.
+
+    `confidence` is the model's own highest probability, whatever function the caller asked for.
+    `entropy` is that of the model's own probabilities as a share of the highest that it could be, from 0
+    where one label is certain to 1 where all are alike; where labels are independent it is their mean.
+    """
 
     probabilities: dict[str, float]
     logits: dict[str, float]
     tokens: int
     truncated: bool
+    confidence: float
+    entropy: float
 
 
 class Request(Protocol):

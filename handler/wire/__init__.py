@@ -13,7 +13,7 @@ encoding         answers as JSON bytes
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -111,4 +111,22 @@ def write(
     ]
 
 
-__all__ = ["Row", "read", "read_rows", "send", "texts", "write"]
+def codes(
+    requests: Iterable[Request], predictions: Iterable[Prediction | RequestError]
+) -> Iterator[str]:
+    """How each request ended: `ok`, `partial` where some of its texts failed, or the first error's code.
+
+    TorchServe's own requests for a description are left out.
+    """
+    outcomes = iter(predictions)
+    for request in requests:
+        own = list(islice(outcomes, len(request.texts)))
+        errors = [outcome.code for outcome in own if isinstance(outcome, RequestError)]
+        if isinstance(request, Refused | open_inference.RefusedInfer):
+            yield request.error.code
+        elif not isinstance(request, Describe):
+            failed = len(errors) == len(own)
+            yield "ok" if not errors else errors[0] if failed else "partial"
+
+
+__all__ = ["Row", "codes", "read", "read_rows", "send", "texts", "write"]

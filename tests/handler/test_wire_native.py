@@ -17,7 +17,9 @@ from handler.wire.rows import Body
 
 SETTINGS = Settings(max_texts=3, max_characters=300_000)
 DESCRIPTION = {"model": "support", "version": "1.0"}
-PREDICTION = Prediction({"a": 0.7, "b": 0.2, "c": 0.1}, {"a": 3.0, "b": 2.0, "c": 1.0}, 5, False)
+PREDICTION = Prediction(
+    {"a": 0.7, "b": 0.2, "c": 0.1}, {"a": 3.0, "b": 2.0, "c": 1.0}, 5, False, 0.7, 0.73
+)
 ERROR = RequestError("empty_text", "the text is empty")
 
 
@@ -249,7 +251,7 @@ class TestWrite:
 
 def test_a_probability_survives_json_to_the_last_bit() -> None:
     prediction = Prediction(
-        {"a": math.nextafter(0.7, 1), "b": 5e-39}, {"a": 1.0, "b": 0.0}, 1, False
+        {"a": math.nextafter(0.7, 1), "b": 5e-39}, {"a": 1.0, "b": 0.0}, 1, False, 0.7, 0.9
     )
     _, value = NativeRequest((Text("a"),), single=True).answer([prediction], DESCRIPTION)
     assert json.loads(to_json(value)) == prediction.probabilities
