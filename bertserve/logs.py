@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-# "2026-01-31T… [INFO ] W-9000-support_1.0-stdout MODEL_LOG - what the worker printed"
-_WORKER_LINE = re.compile(
-    r"^\S+ \[\w+ *\] W-\d+-(?P<model>.+)-std(?:out|err) MODEL_LOG - (?P<text>.*)"
-)
+_WORKER = re.compile(r"^W-\d+-(?P<model>.+)-std(?:out|err)$")  # the thread that reads its output
 _LOAD_FAILURE = re.compile(r"^(?:Failed to load|Load) model .*?exception (?P<reason>.+)")
 _DIED = "Backend worker process died."
 _EXCEPTION = re.compile(r"^[\w.]*(?:Error|Exception|Interrupt|Exit)\b.*")
@@ -37,10 +35,10 @@ class LogTail:
     def load_failure(self) -> LoadFailure | None:
         """The first worker that failed to load, if one did."""
         printed: dict[str, str] = {}
-        for line in self._lines("model_log.log"):
-            if not (match := _WORKER_LINE.match(line)):
+        for event in self._events("model_log.log"):
+            if not (match := _WORKER.match(event["thread"])):
                 continue
-            model, text = " ".join(match["model"].rsplit("_", 1)), match["text"]
+            model, text = " ".join(match["model"].rsplit("_", 1)), event["message"]
             if failed := _LOAD_FAILURE.match(text):
                 return LoadFailure(model, failed["reason"])
             if _EXCEPTION.match(text):
@@ -51,12 +49,22 @@ class LogTail:
 
     def registration_failure(self) -> str | None:
         """Why TorchServe could not register an archive, if that happened."""
-        lines = self._lines("ts_log.log")
-        for number, line in enumerate(lines):
-            if match := _REGISTRATION.search(line):
-                causes = [text for text in lines[number + 1 :] if _EXCEPTION.match(text)]
+        for event in self._events("ts_log.log"):
+            if match := _REGISTRATION.search(event["message"]):
+                exception = event.get("exception", "").splitlines()
+                causes = [text for text in exception if _EXCEPTION.match(text)]
                 return f"{match['archive']}: {causes[0]}" if causes else match["archive"]
         return None
+
+    def _events(self, name: str) -> list[dict[str, str]]:
+        """The events of a file; a line that is being written, or none of ours, is left out."""
+        events = []
+        for line in self._lines(name):
+            try:
+                events.append({"thread": "", "message": "", **json.loads(line)})
+            except (ValueError, TypeError):
+                continue
+        return events
 
     def _lines(self, name: str) -> list[str]:
         try:

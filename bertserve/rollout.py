@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import psutil
 
 from .archive import golden, inspect
 from .errors import BertserveError, ModelNotFound, RolloutFailed, ServerError, TextError
@@ -32,7 +31,6 @@ FORMER = "former.json"
 # how far a worker's probabilities may be from those of the archive: other hardware rounds otherwise
 _NEAR = {"float32": 1e-4}
 _NEAR_IN_HALF_PRECISION = 0.05
-_DRAIN, _QUIET, _BUSY = 60.0, 1.0, 0.02  # seconds, seconds, of a core
 _PROBE = 0.5  # seconds between looks at a version that is watched
 _REPEATS = 3  # so that each worker is asked
 _SHORT = 0.05  # seconds; of shorter requests chance decides how long they take
@@ -116,7 +114,7 @@ def rollout(
     if former:
         _remember(server, name, former.version)
         report(f"waiting until {former.version} is idle")
-        _drain(versions, former)
+        versions.drain(former)
         if retire:
             versions.unregister(name, former.version)
         elif former.wanted > 1:
@@ -189,7 +187,6 @@ def _undone_on_failure(
             versions.set_default(name, former.version)
         added = next((m for m in _versions(versions, name) if m.version == version), None)
         if added:
-            _drain(versions, added)
             versions.unregister(name, version)
         if not isinstance(error, BertserveError):
             raise
@@ -258,35 +255,6 @@ def _server_errors(server: Server) -> float:
     metrics = httpx.get(f"{server.addresses.metrics}/metrics", trust_env=False, timeout=10).text
     lines = (line for line in metrics.splitlines() if line.startswith("Requests5XX"))
     return sum(float(line.rpartition(" ")[2]) for line in lines)
-
-
-def _drain(versions: Versions, model: Model) -> None:
-    """Wait until no request waits for a version, and none is computed.
-
-    TorchServe does not say what its workers are at, but a worker that computes uses the CPU.
-    """
-    end = time.monotonic() + _DRAIN
-    while time.monotonic() < end:
-        found = versions.one(model.name, model.version)
-        before = _cpu_seconds(found)
-        time.sleep(_QUIET)
-        used = _cpu_seconds(found) - before
-        if used < _BUSY * _QUIET and not versions.one(model.name, model.version).pending:
-            return
-    raise ServerError(
-        f"{model.name} {model.version} is still asked by callers who name it; it stays"
-    )
-
-
-def _cpu_seconds(model: Model) -> float:
-    total = 0.0
-    for worker in model.workers:
-        try:
-            times = psutil.Process(worker.pid).cpu_times()
-        except psutil.Error:
-            continue
-        total += times.user + times.system
-    return total
 
 
 def _classify(

@@ -12,6 +12,7 @@ TorchServe refuses in many words; here each refusal is one sentence with what to
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from .results import Model
 from .server import Server
 
 RETIRED = "retired"
+_DRAIN, _QUIET, _BUSY = 60.0, 1.0, 0.02  # seconds, seconds, of a core
 
 
 class Versions:
@@ -118,7 +120,7 @@ class Versions:
     def unregister(self, name: str, version: str) -> None:
         """Serve a version no more; its archive moves to `retired/`, so that no start serves it again.
 
-        Requests that wait for it are lost to TorchServe, so it must have none.
+        TorchServe loses what waits for it, so this waits until nothing does.
         """
         model = self.one(name, version)
         if model.default and len(self.all(name)) > 1:
@@ -126,17 +128,30 @@ class Versions:
                 f"{name} {version} is the default version; make another one the default before, "
                 f"with `bertserve models set-default {name} VERSION`"
             )
-        if model.pending:
-            raise ServerError(
-                f"{model.pending} requests wait for {name} {version} and would never be answered; "
-                "try again when they are"
-            )
+        self.drain(model)
         request = management_pb2.UnregisterModelRequest(model_name=name, model_version=version)
         self._change("UnregisterModel", request, CHANGING)
         archive = self.model_store / model.archive
         if model.archive and archive.is_file():
             (self.model_store / RETIRED).mkdir(exist_ok=True)
             archive.replace(self.model_store / RETIRED / archive.name)
+
+    def drain(self, model: Model) -> None:
+        """Wait until no request waits for a version, and none is computed.
+
+        TorchServe does not say what its workers are at, but a worker that computes uses the CPU.
+        """
+        end = time.monotonic() + _DRAIN
+        while time.monotonic() < end:
+            found = self.one(model.name, model.version)
+            before = _cpu_seconds(found)
+            time.sleep(_QUIET)
+            used = _cpu_seconds(found) - before
+            if used < _BUSY * _QUIET and not self.one(model.name, model.version).pending:
+                return
+        raise ServerError(
+            f"{model.name} {model.version} is still asked by callers who name it; it stays"
+        )
 
     def memory(self, model: Model) -> int:
         """Bytes that its workers hold for themselves alone."""
@@ -161,3 +176,14 @@ class Versions:
             request,
             timeout,
         )
+
+
+def _cpu_seconds(model: Model) -> float:
+    total = 0.0
+    for worker in model.workers:
+        try:
+            times = psutil.Process(worker.pid).cpu_times()
+        except psutil.Error:
+            continue
+        total += times.user + times.system
+    return total

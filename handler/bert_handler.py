@@ -6,6 +6,7 @@ TorchServe imports this file by its bare name from the root of the unpacked arch
 
 import logging
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,18 @@ logger = logging.getLogger("handler")
 
 
 def quieten_torchserve() -> None:
-    """Leave TorchServe's metrics and our own lines in the log, not its line for every batch."""
-    logging.getLogger().setLevel(logging.WARNING)
+    """Leave TorchServe's metrics and our own lines in the log, not its line for every batch.
+
+    TorchServe logs what a worker prints to stderr as warnings, so warnings go there.
+    """
+    root = logging.getLogger()
+    root.setLevel(logging.WARNING)
+    for each in list(root.handlers):
+        if isinstance(each, logging.StreamHandler) and each.stream is sys.stdout:
+            each.addFilter(lambda record: record.levelno < logging.WARNING)
+            warnings = logging.StreamHandler(sys.stderr)
+            warnings.setLevel(logging.WARNING)
+            root.addHandler(warnings)
     logging.getLogger("ts.metrics.caching_metric").setLevel(logging.INFO)
     logger.setLevel(logging.INFO)
 
@@ -69,7 +80,7 @@ class BertHandler:
             read_in_large_pieces()
         self.metrics = self.pipeline.metrics
         names = (self.description["model"], self.description["version"])
-        Reporter(self.metrics, context.metrics, *names).start()
+        Reporter(self.metrics, context.metrics, *names, self.pipeline.classifier.device).start()
         logger.info("serving %(model)s %(version)s on %(device)s", self.description)
         if WRITER != "orjson":
             logger.warning("orjson is not installed: answers are written more slowly without it")

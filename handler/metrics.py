@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -43,7 +43,7 @@ class Metrics:
     """Sums by name and labels, since they were last taken."""
 
     def __init__(self) -> None:
-        self._sums: Counter[Key] = Counter()
+        self._sums: defaultdict[Key, float] = defaultdict(float)
         self._lock = threading.Lock()
 
     def add(self, name: str, value: float = 1, *labels: str) -> None:
@@ -60,10 +60,10 @@ class Metrics:
         finally:
             self.add("step_seconds_total", time.perf_counter() - start, step)
 
-    def take(self) -> Counter[Key]:
+    def take(self) -> dict[Key, float]:
         """The sums, which begin at zero again."""
         with self._lock:
-            taken, self._sums = self._sums, Counter()
+            taken, self._sums = self._sums, defaultdict(float)
         return taken
 
     def begin(self, labels: Iterable[str]) -> None:
@@ -115,12 +115,14 @@ class Metrics:
 class Reporter:
     """Tells TorchServe what was counted, from a thread of its own, while the worker lives."""
 
-    def __init__(self, metrics: Metrics, cache: Any, model: str, version: str) -> None:
+    def __init__(
+        self, metrics: Metrics, cache: Any, model: str, version: str, device: torch.device
+    ) -> None:
         """`cache` is the `metrics` of TorchServe's context."""
         self._metrics = metrics
         self._cache = cache
         self._names = (model, version)
-        self._device = str(torch.cuda.current_device()) if torch.cuda.is_initialized() else None
+        self._device = device
 
     def start(self) -> None:
         """Begin, unless the server's metrics.yaml does not know our metrics."""
@@ -134,8 +136,9 @@ class Reporter:
         """Tell the sums since the last time, and how much memory of the GPU is taken."""
         for (name, labels), value in self._metrics.take().items():
             self._tell("counter", name, value, *labels)
-        if self._device is not None:
-            self._tell("gauge", "gpu_memory_bytes", torch.cuda.memory_reserved(), self._device)
+        if self._device.type == "cuda":
+            reserved = torch.cuda.memory_reserved(self._device)
+            self._tell("gauge", "gpu_memory_bytes", reserved, str(self._device))
 
     def _run(self) -> None:
         while True:

@@ -24,10 +24,11 @@ def activate(logits: torch.Tensor, activation: str) -> torch.Tensor:
 def entropies(probabilities: torch.Tensor, activation: str) -> torch.Tensor:
     """Entropy of each text, [texts], as a share of the highest; probabilities are [texts, labels]."""
     if activation == "sigmoid":
-        each = torch.special.entr(probabilities) + torch.special.entr(1 - probabilities)
+        each = -torch.xlogy(probabilities, probabilities)
+        each -= torch.xlogy(1 - probabilities, 1 - probabilities)
         return each.mean(dim=1) / math.log(2)
     labels = probabilities.shape[1]
-    return torch.special.entr(probabilities).sum(dim=1) / math.log(max(2, labels))
+    return -torch.xlogy(probabilities, probabilities).sum(dim=1) / math.log(max(2, labels))
 
 
 def predictions(

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -5,24 +6,33 @@ import pytest
 
 from bertserve.logs import LoadFailure, LogTail
 
-WORKER = "2026-01-02T03:04:05,678 [INFO ] W-9000-my_model_1.0-stdout MODEL_LOG - "
-CAUGHT = f"""{WORKER}Torch worker started.
-{WORKER}Failed to load model my_model, exception model/config.json is damaged
-{WORKER}Traceback (most recent call last):
-{WORKER}handler.errors.LoadError: model/config.json is damaged
-{WORKER}Backend worker process died.
-{WORKER}RuntimeError: 500 - Unknown exception
-"""
-DIED = f"""{WORKER}Traceback (most recent call last):
-{WORKER}FileNotFoundError: [Errno 2] No such file
-{WORKER}Backend worker process died.
-{WORKER}FileNotFoundError: [Errno 2] No such file
-"""
+CAUGHT = (
+    "Torch worker started.",
+    "Failed to load model my_model, exception model/config.json is damaged",
+    "Traceback (most recent call last):",
+    "handler.errors.LoadError: model/config.json is damaged",
+    "Backend worker process died.",
+    "RuntimeError: 500 - Unknown exception",
+)
+DIED = (
+    "Traceback (most recent call last):",
+    "FileNotFoundError: [Errno 2] No such file",
+    "Backend worker process died.",
+    "FileNotFoundError: [Errno 2] No such file",
+)
+
+
+def printed(*messages: str) -> str:
+    """As a worker's output stands in the log."""
+    return "".join(
+        json.dumps({"thread": "W-9000-my_model_1.0-stdout", "message": message}) + "\n"
+        for message in messages
+    )
 
 
 @pytest.fixture
 def logs(tmp_path: Path) -> Path:
-    (tmp_path / "model_log.log").write_text(f"{WORKER}Failed to load model old, exception old\n")
+    (tmp_path / "model_log.log").write_text(printed("Failed to load model old, exception old"))
     (tmp_path / "ts_log.log").write_text("")
     return tmp_path
 
@@ -34,14 +44,14 @@ def test_what_was_logged_before_does_not_count(logs: Path) -> None:
 def test_the_worker_s_reason_is_found(logs: Path) -> None:
     tail = LogTail(logs)
     with (logs / "model_log.log").open("a") as log:
-        log.write(CAUGHT)
+        log.write(printed(*CAUGHT))
     assert tail.load_failure() == LoadFailure("my_model 1.0", "model/config.json is damaged")
 
 
 def test_a_worker_that_died_gives_its_last_exception(logs: Path) -> None:
     tail = LogTail(logs)
     with (logs / "model_log.log").open("a") as log:
-        log.write(DIED)
+        log.write(printed(*DIED))
     assert tail.load_failure() == LoadFailure(
         "my_model 1.0", "FileNotFoundError: [Errno 2] No such file"
     )
@@ -49,7 +59,7 @@ def test_a_worker_that_died_gives_its_last_exception(logs: Path) -> None:
 
 def test_a_log_that_was_rotated_is_read_from_its_beginning(logs: Path) -> None:
     tail = LogTail(logs)
-    (logs / "model_log.log").write_text(CAUGHT[:50])
+    (logs / "model_log.log").write_text(printed(*CAUGHT)[:50])
     (logs / "model_log.log").write_text("")
     assert tail.load_failure() is None
 
@@ -61,11 +71,12 @@ def test_folders_without_logs_have_no_failures(tmp_path: Path) -> None:
 
 def test_the_reason_of_a_failed_registration_is_found(logs: Path) -> None:
     tail = LogTail(logs)
-    (logs / "ts_log.log").write_text(
-        "2026 [WARN ] main org.pytorch.serve.ModelServer - Failed to load model: x.mar\n"
-        "org.pytorch.serve.archive.model.InvalidModelException: Missing manifest file.\n"
-        "\tat org.pytorch.serve…\n"
-    )
+    event = {
+        "message": "Failed to load model: x.mar",
+        "exception": "org.pytorch.serve.archive.model.InvalidModelException: Missing manifest file."
+        "\n\tat org.pytorch.serve…\n",
+    }
+    (logs / "ts_log.log").write_text(f"{json.dumps(event)}\n{{half a line")
     assert tail.registration_failure() == (
         "x.mar: org.pytorch.serve.archive.model.InvalidModelException: Missing manifest file."
     )

@@ -15,7 +15,7 @@ from bertserve.archive import package
 from bertserve.errors import ModelNotFound, PackageError, ServerError
 from bertserve.server import Server
 from bertserve.versions import RETIRED, Versions
-from serving import callers, environment, served, write_config
+from serving import callers, environment, served, wait_until, write_config
 
 Start = Callable[..., Server]
 
@@ -61,7 +61,9 @@ def test_a_version_takes_over_while_requests_go_on(
         versions.scale("tiny", None, 2)
         assert versions.one("tiny").ready == 2
         versions.unregister("tiny", "1.0")
-    assert answered == {"2.0"}
+        answered.clear()
+        wait_until(lambda: bool(answered))
+        assert answered == {"2.0"}
     assert served(versions) == {"2.0": True}
     assert [path.name for path in (store / RETIRED).iterdir()] == ["tiny-1.0.mar"]
     (listed,) = json.loads(run(config, "list").stdout)
