@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from typing_extensions import Self, Unpack
 
-from .conversation import Conversation, Transport
+from .conversation import Conversation, Transport, Version
 from .errors import TextError
 from .keys import Kind, fresh_key, read_key
 from .over_grpc import CHANNEL_OPTIONS, GrpcTransport
@@ -61,7 +61,7 @@ class _Model(ABC):
         self,
         transport: Transport,
         model: str,
-        version: str | None,
+        version: Version,
         read_key: Callable[[Kind], str | None],
         timeout: float,
         deadline: float,
@@ -224,7 +224,7 @@ class _OverHttp(_Model):
         self,
         model: str,
         *,
-        version: str | None = None,
+        version: Version = None,
         url: str = "http://127.0.0.1:8080",
         management_url: str = "http://127.0.0.1:8081",
         key: Key = None,
@@ -254,7 +254,7 @@ class _OverGrpc(_Model):
         self,
         model: str,
         *,
-        version: str | None = None,
+        version: Version = None,
         target: str = "127.0.0.1:7070",
         management_target: str = "127.0.0.1:7071",
         credentials: grpc.ChannelCredentials | None = None,
@@ -285,8 +285,9 @@ class _OverGrpc(_Model):
 
 
 class Client(_OverHttp, _Blocking):
-    """Talks to one served model over HTTP; `version` None asks for the default one.
+    """Talks to one served model over HTTP.
 
+    version               one version, None for the default one, or a Canary
     url, management_url   where the server listens; the second is for describe(), ready() and models()
     key                   the inference key, or a function that gives a valid key of a kind
     key_file              TorchServe's key_file.json, in place of `key`; it is read again, and a key that
@@ -306,7 +307,7 @@ class AsyncClient(_OverHttp, _Asynchronous):
 
 
 class GrpcClient(_OverGrpc, _Blocking):
-    """Talks to one served model over gRPC; `version` None asks for the default one.
+    """Talks to one served model over gRPC.
 
     target, management_target   host:port; the second is for describe(), ready() and models()
     credentials                 TLS, by grpc.ssl_channel_credentials(); none by default

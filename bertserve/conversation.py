@@ -19,6 +19,7 @@ from .batches import Batches, Source
 from .errors import (
     ClientError,
     KeyRefused,
+    ModelNotFound,
     ServerError,
     TextError,
     TimedOut,
@@ -42,6 +43,8 @@ from .results import (
 from .waiting import Mode, settle
 
 Result = TypeVar("Result")
+# a version, None for the default one, or what picks one for the text of a request, as Canary does
+Version = str | Callable[[str], str | None] | None
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
@@ -116,7 +119,7 @@ class Conversation:
         await self.transport.close()
 
     async def classify(
-        self, model: str, version: str | None, text: Input, options: Options
+        self, model: str, version: Version, text: Input, options: Options
     ) -> Prediction:
         """Classify one text; raises the TextError that the model answers."""
         (answer,) = await self._predict(model, version, {**to_wire(text), **options})
@@ -126,7 +129,7 @@ class Conversation:
         return result
 
     async def classify_batch(
-        self, model: str, version: str | None, texts: Sequence[Input], options: Options
+        self, model: str, version: Version, texts: Sequence[Input], options: Options
     ) -> list[Prediction | TextError]:
         """Classify texts in one request, or in several where the server takes fewer at once."""
         try:
@@ -152,7 +155,7 @@ class Conversation:
         return results
 
     async def classify_each(
-        self, model: str, version: str | None, texts: Any, options: Options, in_flight: int
+        self, model: str, version: Version, texts: Any, options: Options, in_flight: int
     ) -> AsyncGenerator[list[Prediction | TextError], None]:
         """Results request by request, in order, of texts that are read a few requests ahead."""
         batches, source = Batches(), Source(texts)
@@ -176,16 +179,18 @@ class Conversation:
                 started.cancel()
         source.raise_failure()
 
-    async def describe(self, model: str, version: str | None) -> Description:
+    async def describe(self, model: str, version: Version) -> Description:
         """What the model's handler says of itself."""
-        operation = Describe(model, version, customized=True)
+        operation = Describe(model, _named(version), customized=True)
         return await self._ask(operation, lambda page: read_description(page[0]))
 
-    async def ready(self, model: str, version: str | None) -> bool:
+    async def ready(self, model: str, version: Version) -> bool:
         """Whether all workers of the model are READY; asked once, since no answer is one too."""
         try:
             found = await self._ask(
-                Describe(model, version), lambda page: read_model(page[0], default=""), deadline=0
+                Describe(model, _named(version)),
+                lambda page: read_model(page[0], default=""),
+                deadline=0,
             )
         except (Unavailable, TimedOut):
             return False
@@ -209,7 +214,7 @@ class Conversation:
         )
 
     async def _predict(
-        self, model: str, version: str | None, body: dict[str, Any]
+        self, model: str, version: Version, body: dict[str, Any]
     ) -> list[dict[str, Any]]:
         """One answer a text; a request that was refused as a whole raises its TextError."""
         texts = body.get("texts")
@@ -225,7 +230,14 @@ class Conversation:
                 raise _unexpected()
             return answers
 
-        return await self._ask(Predict(model, version, _to_json(body)), read)
+        picked = version(_text(body)) if callable(version) else version
+        content = _to_json(body)
+        try:
+            return await self._ask(Predict(model, picked, content), read)
+        except ModelNotFound:
+            if picked is None or not callable(version):
+                raise
+        return await self._ask(Predict(model, None, content), read)  # the canary was taken away
 
     async def _ask(
         self,
@@ -289,6 +301,19 @@ def _to_json(body: dict[str, Any]) -> bytes:
         return json.dumps(body, ensure_ascii=False).encode()
     except UnicodeEncodeError:  # half a surrogate pair, which the model refuses in its place
         return json.dumps(body).encode()
+
+
+def _named(version: Version) -> str | None:
+    """The version that is meant where none is picked for each request."""
+    return None if callable(version) else version
+
+
+def _text(body: dict[str, Any]) -> str:
+    """All texts of a request."""
+    texts = body.get("texts", [body])
+    return "\n".join(
+        str(text[key]) for text in texts for key in ("text", "text_pair") if key in text
+    )
 
 
 def _is_overloaded(result: Prediction | TextError) -> bool:

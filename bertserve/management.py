@@ -30,14 +30,16 @@ def change(target: str, key: str | None, method: str, request: Any, timeout: flo
             raise _refusal(error, target) from error
 
 
-def scaling(name: str, version: str, workers: int) -> management_pb2.ScaleWorkerRequest:
-    """To have so many workers, one at least."""
+def scaling(
+    name: str, version: str, workers: int, wait: bool = True
+) -> management_pb2.ScaleWorkerRequest:
+    """To have so many workers, one at least; it is answered when they are READY, or at once."""
     return management_pb2.ScaleWorkerRequest(
         model_name=name,
         model_version=version,
         min_worker=workers,
         max_worker=workers,
-        synchronous=True,
+        synchronous=wait,
     )
 
 

@@ -18,10 +18,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
 from .archive import golden, inspect
+from .canary import store_canary
 from .errors import BertserveError, ModelNotFound, RolloutFailed, ServerError, TextError
+from .handler.checksums import sha256
+from .metrics import Metrics
 from .results import Input, Model, Prediction
 from .server import Server
 from .versions import RETIRED, Versions
@@ -32,6 +33,7 @@ FORMER = "former.json"
 _NEAR = {"float32": 1e-4}
 _NEAR_IN_HALF_PRECISION = 0.05
 _PROBE = 0.5  # seconds between looks at a version that is watched
+_ENOUGH = 5  # looks before their median counts
 _REPEATS = 3  # so that each worker is asked
 _SHORT = 0.05  # seconds; of shorter requests chance decides how long they take
 
@@ -44,10 +46,12 @@ class Limits:
 
     labels_changed   share of the texts that get another label than from the version before
     slowdown         how many times as long a request may take
+    errors           share of the server's requests that may end with a 5xx while it is watched
     """
 
     labels_changed: float = 1.0
     slowdown: float = 3.0
+    errors: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ def rollout(
     comparison = None
     report(f"loading {name} {version}")
     with _undone_on_failure(versions, name, version, former, report):
-        model = versions.register(archive, former.wanted if former else None)
+        model = _load(versions, archive, name, version, former)
         report("proving its probabilities")
         own = golden(archive)
         _prove(server, model, own)
@@ -110,7 +114,8 @@ def rollout(
             _check(comparison, limits)
         report(f"making {version} the default")
         versions.set_default(name, version)
-        _watch(server, model, own, watch, report)
+        store_canary(versions.state, name, None)
+        _watch(server, model, own[0][0], watch, limits, comparison, report)
     if former:
         _remember(server, name, former.version)
         report(f"waiting until {former.version} is idle")
@@ -123,7 +128,10 @@ def rollout(
 
 
 def rollback(server: Server, name: str, report: Report = lambda _: None) -> Model:
-    """Make the version that was the default before the default again; the other one stays."""
+    """Make the version that was the default before the default again; the other one stays.
+
+    Its further workers load while it answers already.
+    """
     versions = Versions(server)
     current = versions.one(name)
     former = _former(server).get(name)
@@ -138,10 +146,10 @@ def rollback(server: Server, name: str, report: Report = lambda _: None) -> Mode
         )
     report(f"making {former} the default")
     versions.set_default(name, former)
+    store_canary(versions.state, name, None)
     _remember(server, name, current.version)
     if versions.one(name, former).wanted < current.wanted:
-        report(f"waiting for the workers of {former}")
-        versions.scale(name, former, current.wanted)
+        versions.scale(name, former, current.wanted, wait=False)
     return versions.one(name, former)
 
 
@@ -172,6 +180,20 @@ def compare(server: Server, before: Model, after: Model, texts: Sequence[Input])
     )
 
 
+def _load(
+    versions: Versions, archive: Path, name: str, version: str, former: Model | None
+) -> Model:
+    """Serve the version with as many workers as the former one, a canary of the same archive too."""
+    served = next((m for m in _versions(versions, name) if m.version == version), None)
+    if served is None:
+        return versions.register(archive, former.wanted if former else None)
+    stored = versions.model_store / served.archive
+    if served.default or not stored.is_file() or sha256(stored) != sha256(archive):
+        raise ServerError("it is served already; give what is new a version of its own")
+    assert former is not None
+    return versions.scale(name, version, max(former.wanted, served.wanted))
+
+
 @contextmanager
 def _undone_on_failure(
     versions: Versions, name: str, version: str, former: Model | None, report: Report
@@ -180,13 +202,11 @@ def _undone_on_failure(
     try:
         yield
     except BaseException as error:
-        if served_before:
-            raise
         report("putting everything back")
         if former and versions.one(name).version != former.version:
             versions.set_default(name, former.version)
         added = next((m for m in _versions(versions, name) if m.version == version), None)
-        if added:
+        if added and not served_before:
             versions.unregister(name, version)
         if not isinstance(error, BertserveError):
             raise
@@ -221,9 +241,13 @@ def _check(comparison: Comparison, limits: Limits) -> None:
             f"{comparison.labels_changed:.1%} of {comparison.texts} texts get another label; "
             f"{limits.labels_changed:.1%} is allowed"
         )
-    if comparison.seconds > limits.slowdown * max(_SHORT, comparison.seconds_before):
+    _check_time(comparison.seconds, comparison.seconds_before, limits)
+
+
+def _check_time(seconds: float, before: float, limits: Limits) -> None:
+    if seconds > limits.slowdown * max(_SHORT, before):
         raise ServerError(
-            f"a request takes {comparison.seconds / comparison.seconds_before:.1f} times as long; "
+            f"a request takes {seconds / before:.1f} times as long; "
             f"{limits.slowdown:g} times is allowed"
         )
 
@@ -231,30 +255,33 @@ def _check(comparison: Comparison, limits: Limits) -> None:
 def _watch(
     server: Server,
     model: Model,
-    own: Sequence[tuple[str, dict[str, float]]],
+    text: str,
     seconds: float,
+    limits: Limits,
+    comparison: Comparison | None,
     report: Report,
 ) -> None:
-    """ServerError where the server answers with 5xx, or the default version is another one or is ill."""
-    before = _server_errors(server)
+    """ServerError where too many requests fail or take too long, or another version is the default."""
+    before = Metrics(server.addresses.metrics)
+    taken: list[float] = []
     end = time.monotonic() + seconds
     with server.client(model.name, deadline=0) as client:
         while (left := end - time.monotonic()) > 0:
             report(f"watching {model.version}: {left:.0f} s")
-            for text, _ in own[:1]:
-                answered = client.classify(text, details=True)
-                if answered.version != model.version:
-                    raise ServerError(f"{answered.version} was made the default by somebody else")
-            if (errors := _server_errors(server) - before) > 0:
-                raise ServerError(f"{errors:.0f} requests failed since it is the default")
+            start = time.monotonic()
+            answered = client.classify(text, details=True)
+            taken.append(time.monotonic() - start)
+            if answered.version != model.version:
+                raise ServerError(f"{answered.version} was made the default by somebody else")
+            failed = Metrics(server.addresses.metrics).failed_since(before)
+            if failed > limits.errors:
+                raise ServerError(
+                    f"{failed:.2%} of the server's requests fail since it is the default; "
+                    f"{limits.errors:.2%} is allowed"
+                )
+            if comparison and len(taken) >= _ENOUGH:
+                _check_time(statistics.median(taken), comparison.seconds_before, limits)
             time.sleep(min(_PROBE, left))
-
-
-def _server_errors(server: Server) -> float:
-    """How many requests the server has answered with a 5xx."""
-    metrics = httpx.get(f"{server.addresses.metrics}/metrics", trust_env=False, timeout=10).text
-    lines = (line for line in metrics.splitlines() if line.startswith("Requests5XX"))
-    return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
 def _classify(

@@ -30,6 +30,7 @@ from typing import Any
 
 import psutil
 
+from .canary import StoredCanary
 from .client import Client, GrpcClient
 from .config import PACKAGED, Config
 from .errors import BertserveError, ConfigError, NotRunning, ServerError
@@ -80,11 +81,12 @@ class Server:
     def client(self, model: str = "", **options: Any) -> Client:
         """A client of one of its models, over HTTP; without a name it can only list the models.
 
-        `options` are further arguments of Client.
+        `options` are further arguments of Client; a version of them wins over the model's canary.
         """
         addresses = self.addresses
         return Client(
             model,
+            version=options.pop("version", None) or self._canary(model),
             url=addresses.inference,
             management_url=addresses.management,
             key=self.key,
@@ -96,11 +98,15 @@ class Server:
         addresses = self.addresses
         return GrpcClient(
             model,
+            version=options.pop("version", None) or self._canary(model),
             target=addresses.grpc_inference,
             management_target=addresses.grpc_management,
             key=self.key,
             **options,
         )
+
+    def _canary(self, model: str) -> StoredCanary:
+        return StoredCanary(Path(self.directory), model)
 
     def process(self) -> psutil.Process | None:
         """Its process, while it lives."""

@@ -19,9 +19,11 @@ from typing import Any
 import psutil
 
 from .archive import inspect
+from .canary import Canary, read_canaries, store_canary
 from .errors import ModelNotFound, PackageError, ServerError
 from .handler.checksums import sha256
 from .management import CHANGING, LOADING, change, scaling
+from .metrics import Metrics, Observed
 from .protos import management_pb2
 from .results import Model
 from .server import Server
@@ -97,14 +99,14 @@ class Versions:
             part.unlink(missing_ok=True)
         return target
 
-    def scale(self, name: str, version: str | None, workers: int) -> Model:
-        """Have so many workers, one at least; waits for them."""
+    def scale(self, name: str, version: str | None, workers: int, *, wait: bool = True) -> Model:
+        """Have so many workers, one at least; and wait for them, unless told not to."""
         if workers < 1:
             raise ServerError(
                 "a version needs a worker; `bertserve models unregister` takes it away altogether"
             )
         model = self.one(name, version)
-        self._change("ScaleWorker", scaling(name, model.version, workers), LOADING)
+        self._change("ScaleWorker", scaling(name, model.version, workers, wait), LOADING)
         return self.one(name, model.version)
 
     def set_default(self, name: str, version: str) -> None:
@@ -128,6 +130,9 @@ class Versions:
                 f"{name} {version} is the default version; make another one the default before, "
                 f"with `bertserve models set-default {name} VERSION`"
             )
+        canary = read_canaries(self.state).get(name)
+        if canary and canary.version == version:
+            store_canary(self.state, name, None)
         self.drain(model)
         request = management_pb2.UnregisterModelRequest(model_name=name, model_version=version)
         self._change("UnregisterModel", request, CHANGING)
@@ -153,6 +158,21 @@ class Versions:
             f"{model.name} {model.version} is still asked by callers who name it; it stays"
         )
 
+    def canary(self, name: str, version: str, percent: float, by: str = "text") -> None:
+        """Send a share of the requests of our clients on this machine to a version; 0 ends it."""
+        model = self.one(name, version)
+        if not model.ready:
+            raise ServerError(
+                f"{name} {version} has no worker that is READY; it would answer nobody"
+            )
+        canary = Canary(version, percent, "random" if by == "random" else "text")
+        store_canary(self.state, name, canary if percent else None)
+
+    def compare(self, name: str, *versions: str) -> list[Observed]:
+        """What versions have done since the server was started."""
+        metrics = Metrics(self.server.addresses.metrics)
+        return [metrics.observed(name, self.one(name, version).version) for version in versions]
+
     def memory(self, model: Model) -> int:
         """Bytes that its workers hold for themselves alone."""
         total = 0
@@ -162,6 +182,11 @@ class Versions:
             except psutil.Error:
                 continue
         return total
+
+    @property
+    def state(self) -> Path:
+        """The server's state folder."""
+        return Path(self.server.directory)
 
     @property
     def model_store(self) -> Path:

@@ -1,0 +1,36 @@
+"""The commands: they parse, call the module that does the work, and print.
+
+program      the program and what its commands share
+archives     package, inspect
+serving      serve, status, stop
+predicting   predict
+versions     rollout, rollback, canary, models …
+inputs       texts from arguments and files
+printing     tables, and JSON for programs
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from rich.markup import escape
+
+from ..errors import BertserveError
+from ..handler.errors import LoadError
+from . import archives, predicting, serving, versions  # each adds its commands
+from .program import app, err
+
+__all__ = ["archives", "main", "predicting", "serving", "versions"]
+
+
+def main() -> None:
+    """Run a command; what the caller can mend is one sentence, not a traceback."""
+    try:
+        app(standalone_mode=True)
+    except BrokenPipeError:  # who reads the results has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (BertserveError, LoadError, OSError) as error:  # a full disk or a locked folder too
+        err.print(f"[red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+        sys.exit(1)

@@ -1,0 +1,86 @@
+"""Where the texts of a command come from: arguments, standard input, files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import chain, zip_longest
+from pathlib import Path
+
+from rich.progress import Progress, TimeElapsedColumn
+
+from ..errors import ConfigError
+from ..files import read_texts
+from ..results import Input, Pair
+from .program import err, out
+
+
+def plain_texts(path: Path | None) -> list[str] | None:
+    """The texts of a file without second texts; None where no file is given."""
+    if path is None:
+        return None
+    with _opened(path) as lines:
+        found = list(_whole(read_texts(lines, path.name.lower())))
+    if not found:
+        raise ConfigError(f"{path} holds no texts; give a file with some")
+    return [text if isinstance(text, str) else f"{text.text} {text.text_pair}" for text in found]
+
+
+@contextmanager
+def given_texts(
+    texts: list[str],
+    pairs: list[str],
+    file: Path | None,
+    column: str | None,
+    pair_column: str | None,
+) -> Iterator[Iterator[Input]]:
+    """The texts of the arguments, of standard input where one of them is -, and of a file."""
+    if pairs and len(pairs) != len(texts):
+        raise ConfigError(
+            f"there are {len(texts)} texts and {len(pairs)} --pair; give one for each"
+        )
+    with ExitStack() as stack:
+        sources: list[Iterable[Input]] = [
+            _from_argument(text) if not pairs else [Pair(text, second)]
+            for text, second in zip_longest(texts, pairs, fillvalue="")
+        ]
+        if file is not None:
+            lines = stack.enter_context(_opened(file))
+            sources.append(read_texts(lines, file.name.lower(), column, pair_column))
+        elif column or pair_column:
+            raise ConfigError("--column and --pair-column need --file; give it too")
+        found = chain.from_iterable(sources)
+        first = next(found, None)
+        if first is None:
+            raise ConfigError(
+                'there is no text; give one as an argument: bertserve predict NAME "text"'
+            )
+        yield _whole(chain([first], found))
+
+
+def _from_argument(text: str) -> Iterable[Input]:
+    return read_texts(sys.stdin, "standard input") if text == "-" else [text]
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Iterable[str]]:
+    """The lines of a file; a bar shows how much was read where results do not go to the terminal."""
+    columns = (*Progress.get_default_columns(), TimeElapsedColumn())
+    shown = err.is_terminal and not out.is_terminal  # else it would write over the results
+    with Progress(*columns, console=err, transient=True, disable=not shown) as bar:
+        try:
+            lines = bar.open(file, "r", encoding="utf-8", newline="", description="classifying")
+        except OSError as error:
+            raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
+        with lines:
+            yield lines
+
+
+def _whole(texts: Iterable[Input]) -> Iterator[Input]:
+    """Stop at texts in which Python stood in for bytes that are not UTF-8."""
+    for text in texts:
+        both = text if isinstance(text, str) else text.text + text.text_pair
+        if any("\ud800" <= character <= "\udfff" for character in both):
+            raise ConfigError("the texts are not UTF-8; convert them first")
+        yield text

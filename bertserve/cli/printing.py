@@ -1,0 +1,93 @@
+"""How results look on a terminal, and for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from itertools import islice
+from typing import Any
+
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ..errors import TextError
+from ..results import Input, Model, Prediction
+from .program import err, out
+
+_BAR = 20
+_SCREENFUL = 64
+
+
+def print_predictions(results: Iterable[tuple[Input, Prediction | TextError]], rows: int) -> None:
+    """A table a screenful, so that the first results show while others are computed."""
+    while screenful := list(islice(results, _SCREENFUL)):
+        table = Table("text", "label", "", "probability", box=None, pad_edge=False)
+        for text, result in screenful:
+            whole = text if isinstance(text, str) else f"{text.text} ¦ {text.text_pair}"
+            shown = escape(whole if len(whole) <= 60 else whole[:59] + "…")
+            if isinstance(result, TextError):
+                table.add_row(shown, f"[red]{escape(result.message)}[/]", "", "")
+                continue
+            for label, probability in list(result.probabilities.items())[:rows]:
+                bar = "█" * max(1, round(probability * _BAR))
+                table.add_row(shown, escape(label), f"[cyan]{bar}[/]", f"{probability:.4f}")
+                shown = ""
+            if result.tokens is not None:
+                cut = ", cut" if result.truncated else ""
+                note = f"{result.model} {result.version}, {result.tokens} tokens{cut}"
+                table.add_row("", f"[dim]{escape(note)}[/]", "", "")
+        out.print(table)
+
+
+def version_as_json(model: Model) -> dict[str, Any]:
+    """One version, for programs."""
+    return {**asdict(model), "ready": model.ready, "state": model.state}
+
+
+def print_change(model: Model, as_json: bool) -> None:
+    """A version after it was changed."""
+    if as_json:
+        print_json(version_as_json(model))
+        return
+    default = ", the default version" if model.default else ""
+    out.print(
+        f"{escape(model.name)} {escape(model.version)}: {model.ready}/{model.wanted} workers "
+        f"ready{default}"
+    )
+
+
+def print_status(found: dict[str, Any], as_json: bool) -> None:
+    """A server: where it listens, and its models."""
+    if as_json:
+        print_json(found)
+        return
+    facts = Table(show_header=False, box=None)
+    for key, value in found.items():
+        if key not in ("running", "models"):
+            facts.add_row(key.replace("_", " "), escape(str(value)))
+    out.print(facts)
+    models = Table("model", "version", "default", "state", "workers", box=None)
+    for model in found["models"]:
+        ready = sum(worker["status"] == "READY" for worker in model["workers"])
+        models.add_row(
+            model["name"],
+            model["version"],
+            "✓" if model["default"] else "",
+            model["state"],
+            f"{ready}/{len(model['workers'])}",
+        )
+    out.print(models)
+
+
+def progress_line() -> Progress:
+    """A line that says what goes on, on a terminal; nothing in a pipe."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+
+
+def print_json(value: Any) -> None:
+    """A value for programs."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")

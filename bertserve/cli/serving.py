@@ -1,0 +1,74 @@
+"""Commands: serve, status, stop."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import server as servers
+from ..config import read_config, usual_config
+from ..errors import NotRunning
+from ..results import Model
+from .printing import print_json, print_status, progress_line
+from .program import AsJson, ConfigFile, app, out
+
+
+@app.command()
+def serve(
+    config: ConfigFile = None,
+    model_store: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the archives; ./model_store by default.", show_default=False),
+    ] = None,
+    foreground: Annotated[bool, typer.Option(help="Stay, and pass signals on.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Start TorchServe with every archive of the model store, and wait until it is ready."""
+    with progress_line() as steps:
+        task = steps.add_task("starting TorchServe")
+
+        def show(models: Sequence[Model]) -> None:
+            ready = [f"{m.name} {m.version} {m.ready}/{m.wanted}" for m in models]
+            steps.update(task, description=f"workers ready: {', '.join(ready)}")
+
+        signal.signal(
+            signal.SIGTERM, signal.default_int_handler
+        )  # as Ctrl-C: leave nothing running
+        server = servers.start(read_config(config or usual_config()), model_store, show)
+    if foreground:
+        servers.pass_signals_on(server)
+    print_status(server.status(), as_json)
+    if foreground:
+        server.wait()
+        server.stop()
+
+
+@app.command()
+def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Show the running server: addresses, key file, logs, models."""
+    try:
+        found = servers.find(config).status()
+    except NotRunning:
+        if not as_json:
+            raise
+        found = {"running": False}
+    print_status(found, as_json)
+    if not found["running"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def stop(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """End the running server and its workers."""
+    server = servers.find(config)
+    with progress_line() as steps:
+        steps.add_task("stopping TorchServe")
+        server.stop()
+    if as_json:
+        print_json({"stopped": server.pid})
+    else:
+        out.print("stopped")
