@@ -64,6 +64,9 @@ _VOCABULARIES = ("vocab.txt", "vocab.json", "*.model")
 
 # requests that share a batch, and milliseconds that the first of them waits for the others
 BATCH_SIZE, MAX_BATCH_DELAY = 64, 1
+# seconds after which a worker that does not answer is killed; clients wait longer, to hear of it
+RESPONSE_TIMEOUT = 60
+QUEUE_SIZE = 256  # requests that may wait for a version, at least
 # processes that share a CPU: one reads requests and writes answers while another computes
 WORKERS = 2
 
@@ -251,9 +254,9 @@ def _model_config(workers: int, batch_size: int, max_batch_delay: int, settings:
             "maxWorkers": workers,
             "batchSize": batch_size,
             "maxBatchDelay": max_batch_delay,
-            "responseTimeout": 120,
+            "responseTimeout": RESPONSE_TIMEOUT,
             "startupTimeout": 300,
-            "jobQueueSize": max(256, 4 * workers * batch_size),
+            "jobQueueSize": max(QUEUE_SIZE, 4 * workers * batch_size),
             "handler": settings.as_dict() or {"precision": settings.precision},
         },
         sort_keys=False,

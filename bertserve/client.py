@@ -229,7 +229,7 @@ class _OverHttp(_Model):
         management_url: str = "http://127.0.0.1:8081",
         key: Key = None,
         key_file: str | Path | None = None,
-        timeout: float = 60.0,
+        timeout: float = 90.0,
         deadline: float = 180.0,
         in_flight: int = IN_FLIGHT,
     ) -> None:
@@ -260,7 +260,7 @@ class _OverGrpc(_Model):
         credentials: grpc.ChannelCredentials | None = None,
         key: Key = None,
         key_file: str | Path | None = None,
-        timeout: float = 60.0,
+        timeout: float = 90.0,
         deadline: float = 180.0,
         in_flight: int = IN_FLIGHT,
     ) -> None:

@@ -52,16 +52,18 @@ class Metrics:
         self._samples: defaultdict[str, list[tuple[Labels, float]]] = defaultdict(list)
         for family in text_string_to_metric_families(response.text):
             for sample in family.samples:
-                self._samples[sample.name].append((sample.labels, sample.value))
+                self._samples[_plain(sample.name)].append((sample.labels, sample.value))
 
     def total(self, name: str, **labels: str) -> float:
         """The sum of all samples of a metric that have these labels."""
-        return sum(value for found, value in self._samples[name] if labels.items() <= found.items())
+        return sum(
+            value for found, value in self._samples[_plain(name)] if labels.items() <= found.items()
+        )
 
     def by(self, label: str, name: str, **labels: str) -> dict[str, float]:
         """The same, by the value of one more label."""
         sums: defaultdict[str, float] = defaultdict(float)
-        for found, value in self._samples[name]:
+        for found, value in self._samples[_plain(name)]:
             if labels.items() <= found.items():
                 sums[found[label]] += value
         return dict(sums)
@@ -97,6 +99,11 @@ class Metrics:
             entropy=_share(total("entropy_sum"), texts),
             labels={label: _share(n, texts) for label, n in labels.items() if n},
         )
+
+
+def _plain(name: str) -> str:
+    """Without `_total`, which the parser gives to counters that are called otherwise."""
+    return name.removesuffix("_total")
 
 
 def _share(part: float, whole: float) -> float:

@@ -67,7 +67,7 @@ class BertHandler:
             device.choose_device(context.system_properties["gpu_id"]),
             workers=config.get("minWorkers") or 1,
             # TorchServe kills a worker that does not answer in time, with all the requests of its batch
-            time_limit=(config.get("responseTimeout") or 120) / 4,
+            time_limit=(config.get("responseTimeout") or 60) / 4,
         )
         self.description = {
             "model": context.model_name,

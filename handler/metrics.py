@@ -31,6 +31,7 @@ STEPS = ("wire", "tokenize", "forward", "probabilities")
 # upper bounds of what confidence and entropy are sorted into
 CONFIDENCE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 ENTROPY = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+_SERIOUS = ("internal_error", "model_output_invalid", "overloaded")  # codes to be alarmed at
 _INTERVAL = 1.0  # seconds
 _PREFIX = "bertserve_"
 # they would end a value in TorchServe's line for a metric, or the line
@@ -70,7 +71,9 @@ class Metrics:
         """Make known what is counted, so that its first increase is seen as one."""
         self.take()  # what was counted while the model warmed up
         for name in ("requests_total", "texts_total"):
-            self.add(name, 0, "ok")
+            for code in ("ok", *_SERIOUS):
+                self.add(name, 0, code)
+        self.add("requests_total", 0, "partial")
         for name in ("batches_total", "tokens_total", "padding_tokens_total"):
             self.add(name, 0)
         for name in ("truncated_texts_total", "out_of_memory_total"):

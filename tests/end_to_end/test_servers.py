@@ -25,7 +25,7 @@ from bertserve.config import read_config
 from bertserve.errors import ConfigError, NotRunning, ServerError
 from bertserve.keys import bearer
 from bertserve.server import Server, find, start, state_directory
-from serving import Served, environment, write_config
+from serving import Served, environment, spoil, write_config
 
 Start = Callable[..., Server]
 
@@ -43,15 +43,6 @@ def packaged(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(packaged: Path, tmp_path: Path) -> Path:
     """A copy of that model store, which a test may spoil."""
     return shutil.copytree(packaged, tmp_path / "store")
-
-
-def spoil(archive: Path, member: str, content: bytes) -> None:
-    """Write an archive again with other content in one of its files, and its old checksums."""
-    with zipfile.ZipFile(archive) as old:
-        members = {name: old.read(name) for name in old.namelist()}
-    with zipfile.ZipFile(archive, "w") as new:
-        for name, value in members.items():
-            new.writestr(name, content if name == member else value)
 
 
 def worker_processes() -> set[int]:

@@ -1,0 +1,188 @@
+"""Faults under load: our clients lose nothing, whatever happens; what others lose ends with the fault."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import tiny
+from bertserve import archive as archive_module
+from bertserve.archive import package
+from bertserve.config import read_config
+from bertserve.errors import BertserveError, NotRunning
+from bertserve.rollout import rollout
+from bertserve.server import Server, find, start
+from bertserve.versions import Versions
+from faults import (
+    Seen,
+    fill_disk,
+    foreign_callers,
+    hang_worker,
+    kill_front_end,
+    kill_worker,
+    our_callers,
+)
+from serving import spoil, wait_until, write_config
+
+KILLS = 10
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """1.0 and 2.0 of a model; they give a worker up after a few seconds, and let few requests wait."""
+    folder = tmp_path_factory.mktemp("archives")
+    model = tiny.make_model(folder / "model")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(archive_module, "RESPONSE_TIMEOUT", 5)
+        patch.setattr(archive_module, "QUEUE_SIZE", 24)
+        return {
+            version: package(
+                model, name="tiny", version=version, output=folder, workers=2, batch_size=1
+            )
+            for version in ("1.0", "2.0")
+        }
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_config(tmp_path_factory.mktemp("survival"))
+
+
+@pytest.fixture(scope="module")
+def store(archives: dict[str, Path], config: Path) -> Path:
+    store = config.parent / "store"
+    store.mkdir()
+    shutil.copy(archives["1.0"], store)
+    return store
+
+
+@pytest.fixture
+def server(store: Path, config: Path) -> Iterator[Server]:
+    """The server of 1.0: the one that the test before left, or a new one."""
+    try:
+        yield find(config)
+    except NotRunning:
+        yield start(read_config(config), store)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _stop_at_the_end(config: Path) -> Iterator[None]:
+    yield
+    with contextlib.suppress(NotRunning):
+        find(config).stop()
+
+
+def changed(content: bytes, **values: object) -> bytes:
+    """A JSON object with other values."""
+    return json.dumps({**json.loads(content), **values}).encode()
+
+
+def others(server: Server, threads: int = 4) -> AbstractContextManager[Seen]:
+    return foreign_callers(
+        server.addresses.inference, lambda: server.key("inference"), threads=threads
+    )
+
+
+def assert_whole(seen: Seen) -> None:
+    assert seen.failures == {}
+    assert seen.wrong == []
+    assert seen.answers.total() > 0
+
+
+def go_on(seen: Seen, requests: int = 20) -> None:
+    """Wait until so many more are answered."""
+    wanted = seen.answers.total() + requests
+    wait_until(lambda: seen.answers.total() >= wanted)
+
+
+def test_a_worker_is_killed_again_and_again(server: Server) -> None:
+    with our_callers(server) as seen, others(server) as foreign:
+        for _ in range(KILLS):
+            kill_worker(server)
+            go_on(seen)
+        go_on(foreign)
+    assert_whole(seen)
+    assert set(foreign.failures) <= {"status 500", "status 507"}
+    assert foreign.failures.total() <= KILLS  # what was at the worker
+
+
+def test_a_worker_hangs(server: Server) -> None:
+    with our_callers(server) as seen, others(server) as foreign:
+        go_on(seen)
+        hang_worker(server)
+        go_on(seen)
+        go_on(foreign)
+    assert_whole(seen)
+    assert "hung" not in foreign.failures
+
+
+def test_a_queue_overflows(server: Server) -> None:
+    """Who finds the queue full is told at once."""
+    with others(server, threads=40) as foreign:
+        wait_until(lambda: foreign.failures.total() > 100)
+        with our_callers(server) as seen:
+            go_on(seen)
+    assert_whole(seen)
+    assert set(foreign.failures) <= {"status 503", "ConnectionResetError", "BrokenPipeError"}
+    assert foreign.answers.total() > 0
+
+
+def test_no_log_line_can_be_written(server: Server) -> None:
+    access = server.logs / "access_log.log"
+    with our_callers(server) as seen, others(server) as foreign:
+        fill_disk(server)
+        size = access.stat().st_size
+        go_on(seen, 1_000)
+        go_on(foreign, 100)
+    assert access.stat().st_size == size
+    assert_whole(seen)
+    assert_whole(foreign)
+    server.stop()  # for it stays without a log
+
+
+@pytest.mark.parametrize("end", [kill_front_end, Server.stop], ids=["killed", "SIGTERM"])
+def test_the_server_goes_away_and_comes_back(
+    end: Callable[[Server], None], store: Path, config: Path, server: Server
+) -> None:
+    with our_callers(server) as seen:
+        go_on(seen)
+        end(server)
+        again = start(read_config(config), store)
+        go_on(seen)
+    assert_whole(seen)
+    assert Versions(again).one("tiny").ready == 2
+
+
+BROKEN: dict[str, tuple[str, Callable[[bytes], bytes], bool]] = {
+    "damaged": ("model/model.safetensors", lambda old: old[:-1] + b"?", False),
+    "of another architecture": ("model/config.json", partial(changed, model_type="roberta"), True),
+    "out of labels": ("model/config.json", partial(changed, id2label={"0": "a", "1": "b"}), True),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_archive_changes_nothing(
+    kind: str, archives: dict[str, Path], store: Path, server: Server, tmp_path: Path
+) -> None:
+    member, change, unnoticed = BROKEN[kind]
+    broken = Path(shutil.copy(archives["2.0"], tmp_path))
+    with zipfile.ZipFile(broken) as whole:
+        content = whole.read(member)
+    spoil(broken, member, change(content), unnoticed=unnoticed)
+    with our_callers(server) as seen:
+        with pytest.raises(BertserveError) as error:
+            rollout(server, broken, watch=0)
+        go_on(seen)
+    assert_whole(seen)
+    assert set(seen.answers) == {"1.0"}
+    assert [each.version for each in Versions(server).all("tiny")] == ["1.0"]
+    assert [path.name for path in store.glob("*.mar")] == ["tiny-1.0.mar"]
+    assert "\n" not in str(error.value)

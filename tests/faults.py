@@ -1,0 +1,184 @@
+"""What goes wrong in production, done on purpose to a server under load, and what callers saw of it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+
+from bertserve.errors import BertserveError
+from bertserve.keys import bearer
+from bertserve.server import Server
+from bertserve.versions import Versions
+from serving import wait_until
+
+TEXT = "good film"
+PATIENCE = 30.0  # seconds; a foreign request without an answer for so long hangs
+_BREATH = 0.02  # seconds; who was refused does not ask again at once
+
+
+@dataclass
+class Seen:
+    """What callers saw: answers by version, what failed and why, and the longest silence in seconds."""
+
+    answers: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    silence: float = 0.0
+    wrong: list[Any] = field(default_factory=list)
+    _last: float = field(default_factory=time.monotonic)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def answered(self, version: str) -> None:
+        """An answer came."""
+        with self._lock:
+            now = time.monotonic()
+            self.silence, self._last = max(self.silence, now - self._last), now
+            self.answers[version] += 1
+
+    def failed(self, reason: str) -> None:
+        """A request ended without one."""
+        with self._lock:
+            self.failures[reason] += 1
+
+    @property
+    def requests(self) -> int:
+        """How many were sent."""
+        return self.answers.total() + self.failures.total()
+
+
+@contextmanager
+def our_callers(
+    server: Server, model: str = "tiny", threads: int = 6, text: str = TEXT
+) -> Iterator[Seen]:
+    """Our clients, two thirds over HTTP and one over gRPC, which ask without pause.
+
+    An answer is wrong unless its labels are those that the version gave to the text before.
+    """
+    seen = Seen()
+    known: dict[str, Mapping[str, float]] = {}
+
+    def call(number: int, ended: threading.Event) -> None:
+        make = server.grpc_client if number % 3 == 2 else server.client
+        with make(model) as client:
+            while not ended.is_set():
+                try:
+                    answer = client.classify(text, details=True)
+                except BertserveError as error:
+                    seen.failed(f"{type(error).__name__}: {error}")
+                    continue
+                version = str(answer.version)
+                expected = known.setdefault(version, answer.probabilities)
+                if not _near(answer.probabilities, expected):
+                    seen.wrong.append(answer)
+                seen.answered(version)
+
+    with _threads(call, threads):
+        yield seen
+
+
+@contextmanager
+def foreign_callers(
+    address: str, key: Callable[[], str | None], model: str = "tiny", threads: int = 4
+) -> Iterator[Seen]:
+    """Plain HTTP clients that never ask again; they take the present key for each new connection."""
+    seen = Seen()
+    url = urlsplit(address)
+    body = json.dumps({"text": TEXT, "details": True}).encode()
+
+    def ask(connection: http.client.HTTPConnection, headers: dict[str, str]) -> str | None:
+        connection.request("POST", f"/predictions/{model}", body, headers)
+        response = connection.getresponse()
+        content = response.read()
+        if response.status != 200:
+            seen.failed(f"status {response.status}")
+            return None
+        return str(json.loads(content)["version"])
+
+    def call(_: int, ended: threading.Event) -> None:
+        while not ended.is_set():
+            connection = http.client.HTTPConnection(url.hostname or "", url.port, PATIENCE)
+            try:
+                headers = {"Content-Type": "application/json", **bearer(key())}
+                while not ended.is_set() and (version := ask(connection, headers)):
+                    seen.answered(version)
+            except TimeoutError:
+                seen.failed("hung")
+            except (OSError, http.client.HTTPException, BertserveError, ValueError) as error:
+                seen.failed(type(error).__name__)
+            finally:
+                connection.close()
+            ended.wait(_BREATH)
+
+    with _threads(call, threads):
+        yield seen
+
+
+@contextmanager
+def _threads(call: Callable[[int, threading.Event], None], count: int) -> Iterator[None]:
+    ended = threading.Event()
+    threads = [threading.Thread(target=call, args=(number, ended)) for number in range(count)]
+    with ExitStack() as stack:
+        for thread in threads:
+            thread.start()
+            stack.callback(thread.join)
+        stack.callback(ended.set)
+        yield
+
+
+def _near(found: Mapping[str, float], expected: Mapping[str, float]) -> bool:
+    return found.keys() == expected.keys() and all(
+        abs(found[label] - expected[label]) < 1e-3 for label in expected
+    )
+
+
+def worker_pids(server: Server, model: str = "tiny") -> list[int]:
+    """The workers of the default version that are READY."""
+    workers = Versions(server).one(model).workers
+    return [worker.pid for worker in workers if worker.status == "READY"]
+
+
+def kill_worker(server: Server, model: str = "tiny") -> None:
+    """SIGKILL to a worker; waits until another one took its place."""
+    before = worker_pids(server, model)
+    os.kill(before[0], signal.SIGKILL)
+    wait_until(lambda: _are_whole(worker_pids(server, model), before))
+
+
+def hang_worker(server: Server, model: str = "tiny") -> None:
+    """A worker stops where it is; waits until TorchServe gave it up and another one took its place."""
+    before = worker_pids(server, model)
+    os.kill(before[0], signal.SIGSTOP)
+    try:
+        wait_until(lambda: _are_whole(worker_pids(server, model), before))
+    finally:
+        if psutil.pid_exists(before[0]):
+            os.kill(before[0], signal.SIGKILL)
+
+
+def _are_whole(now: Sequence[int], before: Sequence[int]) -> bool:
+    return len(now) == len(before) and before[0] not in now
+
+
+def kill_front_end(server: Server) -> None:
+    """SIGKILL to Java; waits until its workers have noticed and ended."""
+    process = psutil.Process(server.pid)
+    workers = process.children(recursive=True)
+    process.kill()
+    process.wait(30)
+    psutil.wait_procs(workers, 30)
+
+
+def fill_disk(server: Server) -> None:
+    """From now on no file of the front end can grow, so that no log line can be written."""
+    psutil.Process(server.pid).rlimit(psutil.RLIMIT_FSIZE, (0, 0))
