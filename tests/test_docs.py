@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import yaml
 
 from documents import ROOT, table
 from handler.errors import STATUS_OF
@@ -33,6 +34,30 @@ def test_the_table_of_settings_is_complete() -> None:
         assert allowed == setting.metadata["allowed"]
         if setting.default is not None:
             assert default.strip("`").replace(",", "") == str(setting.default)
+
+
+def test_the_tables_of_metrics_are_complete() -> None:
+    declared = yaml.safe_load((ROOT / "bertserve" / "metrics.yaml").read_text())
+    dimensions = {
+        metric["name"]: set(metric["dimensions"])
+        for group in ("ts_metrics", "model_metrics")
+        for metrics in declared[group].values()
+        for metric in metrics
+    }
+    page = "docs/monitoring.md"
+    rows = {**table(page, "metric"), **table(page, "metric of TorchServe")}
+    documented = {metric: set(re.findall(r"`(\w+)`", row[0])) for metric, row in rows.items()}
+    everywhere = {"model", "version", "Hostname"}
+    assert documented == {metric: labels - everywhere for metric, labels in dimensions.items()}
+
+
+def test_the_table_of_alerts_is_complete() -> None:
+    groups = yaml.safe_load((ROOT / "deploy" / "prometheus" / "alerts.yml").read_text())["groups"]
+    alerts = [rule for group in groups for rule in group["rules"] if "alert" in rule]
+    documented = {alert: row[0] for alert, row in table("docs/monitoring.md", "alert").items()}
+    assert documented == {rule["alert"]: rule["labels"]["severity"] for rule in alerts}
+    for rule in alerts:
+        assert set(rule["annotations"]) == {"summary", "description"}
 
 
 @pytest.mark.parametrize("page", PAGES)
