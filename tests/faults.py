@@ -89,9 +89,16 @@ def our_callers(
 
 @contextmanager
 def foreign_callers(
-    address: str, key: Callable[[], str | None], model: str = "tiny", threads: int = 4
+    address: str,
+    key: Callable[[], str | None],
+    model: str = "tiny",
+    threads: int = 4,
+    labels: Mapping[str, set[str]] | None = None,
 ) -> Iterator[Seen]:
-    """Plain HTTP clients that never ask again; they take the present key for each new connection."""
+    """Plain HTTP clients that never ask again; they take the present key for each new connection.
+
+    An answer is wrong unless its labels are those of its version, where `labels` says which.
+    """
     seen = Seen()
     url = urlsplit(address)
     body = json.dumps({"text": TEXT, "details": True}).encode()
@@ -103,7 +110,10 @@ def foreign_callers(
         if response.status != 200:
             seen.failed(f"status {response.status}")
             return None
-        return str(json.loads(content)["version"])
+        answer = json.loads(content)
+        if labels and set(answer["probabilities"]) != labels[answer["version"]]:
+            seen.wrong.append(answer)
+        return str(answer["version"])
 
     def call(_: int, ended: threading.Event) -> None:
         while not ended.is_set():
@@ -149,10 +159,10 @@ def worker_pids(server: Server, model: str = "tiny") -> list[int]:
 
 
 def kill_worker(server: Server, model: str = "tiny") -> None:
-    """SIGKILL to a worker; waits until another one took its place."""
-    before = worker_pids(server, model)
-    os.kill(before[0], signal.SIGKILL)
-    wait_until(lambda: _are_whole(worker_pids(server, model), before))
+    """SIGKILL to a worker that is READY, the first of them; waits until it is gone and there is one."""
+    first = wait_until(lambda: worker_pids(server, model))[0]
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: first not in (now := worker_pids(server, model)) and now)
 
 
 def hang_worker(server: Server, model: str = "tiny") -> None:

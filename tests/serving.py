@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 
@@ -21,6 +22,8 @@ from bertserve.handler.pipeline import Pipeline
 from bertserve.keys import bearer
 from bertserve.server import Server
 from bertserve.versions import Versions
+
+Found = TypeVar("Found")
 
 ROOT = Path(__file__).parent.parent
 
@@ -92,12 +95,13 @@ class Served:
         }
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 120) -> None:
-    """Wait until a condition holds; an AssertionError where it does not in time."""
+def wait_until(condition: Callable[[], Found], seconds: float = 120) -> Found:
+    """What a condition gives once that is true; an AssertionError where it is not in time."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    return found
 
 
 def environment() -> dict[str, str]:

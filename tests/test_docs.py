@@ -77,3 +77,18 @@ def test_every_page_is_named_in_the_readme() -> None:
 def test_scripts_can_be_run(script: str) -> None:
     path = Path(ROOT / "scripts" / script)
     assert path.is_dir() or path.stat().st_mode & 0o111
+
+
+def test_the_tests_that_the_page_on_security_names_are_there() -> None:
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[3] for line in text.splitlines() if line.startswith("| ")]
+    named = [row for row in rows if ".py`" in row]
+    assert len(named) > 15
+    for row in named:
+        found = re.findall(r"`([\w/]+\.py|test_\w+)`", row)
+        code = ""
+        for name in found:
+            if name.endswith(".py"):
+                code = (ROOT / "tests" / name).read_text(encoding="utf-8")
+            else:
+                assert f"def {name}(" in code, name

@@ -56,14 +56,20 @@ def send(
     url: str, headers: Mapping[str, str], bodies: Path, connections: int, seconds: int
 ) -> Load:
     """Put load on a server: POST the bodies of a file, one a line."""
+    command = wrk(url, headers, bodies, connections, seconds)
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    return parse(result.stdout)
+
+
+def wrk(
+    url: str, headers: Mapping[str, str], bodies: Path, connections: int, seconds: int
+) -> list[str]:
+    """The command; it ends early, with its figures, when it is interrupted."""
     command = ["wrk", "--threads", "1", "--connections", str(connections)]
     command += ["--duration", f"{seconds}s", "--timeout", f"{TIMEOUT}s", "--script", str(_SCRIPT)]
     for name, value in headers.items():
         command += ["--header", f"{name}: {value}"]
-    result = subprocess.run(
-        [*command, url, "--", str(bodies)], capture_output=True, text=True, check=True
-    )
-    return parse(result.stdout)
+    return [*command, url, "--", str(bodies)]
 
 
 def enough_seconds(wanted: int, connections: int, requests_per_second: float) -> int:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import tiny
+from bertserve import archive
 from bertserve.archive import package
 from bertserve.config import read_config
 from bertserve.handler.pipeline import Pipeline
@@ -26,6 +28,29 @@ def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture(scope="session")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """1.0 and 2.0 of a tiny model, of different weights.
+
+    They give a worker up after a few seconds, and let few requests wait.
+    """
+    folder = tmp_path_factory.mktemp("archives")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(archive, "RESPONSE_TIMEOUT", 5)
+        patch.setattr(archive, "QUEUE_SIZE", 24)
+        return [
+            package(
+                tiny.make_model(folder / version, seed=number),
+                name="tiny",
+                version=version,
+                output=folder,
+                workers=1,
+                batch_size=1,
+            )
+            for number, version in enumerate(("1.0", "2.0"))
+        ]
 
 
 @pytest.fixture(scope="session")

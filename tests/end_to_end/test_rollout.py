@@ -14,26 +14,15 @@ import pytest
 
 import tiny
 from bertserve import rollout as rollouts
-from bertserve.archive import golden, package
+from bertserve.archive import golden
+from bertserve.canary import Canary, read_canaries
+from bertserve.client import Client
 from bertserve.config import read_config
 from bertserve.errors import RolloutFailed, ServerError
 from bertserve.rollout import Limits, rollback, rollout
 from bertserve.server import Server, start
 from bertserve.versions import RETIRED, Versions
-from serving import callers, environment, served, write_config
-
-
-@pytest.fixture(scope="module")
-def archives(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """1.0 and 2.0 of a model, of different weights."""
-    folder = tmp_path_factory.mktemp("archives")
-    return [
-        package(
-            tiny.make_model(folder / version, seed=number),
-            name="tiny", version=version, output=folder, workers=1,
-        )
-        for number, version in enumerate(("1.0", "2.0"))
-    ]  # fmt: skip
+from serving import callers, environment, served, wait_until, write_config
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +84,42 @@ def test_ctrl_c_puts_everything_back(archives: list[Path], server: Server, confi
     process.communicate(timeout=120)
     assert process.returncode
     assert served(Versions(server)) == {"1.0": True}
+
+
+def test_a_canary_gets_its_share_and_is_taken(archives: list[Path], server: Server) -> None:
+    versions = Versions(server)
+    versions.register(archives[1])
+    with server.client("tiny") as client, server.grpc_client("tiny") as grpc_client:
+        versions.canary("tiny", "2.0", 30)
+        texts = [f"{first} {second}" for first in tiny.WORDS for second in tiny.WORDS][:300]
+        answered = [client.classify(text, details=True).version for text in texts]
+        assert 50 < answered.count("2.0") < 130  # 90 ± 8
+        assert set(answered) == {"1.0", "2.0"}
+        assert answered[:50] == [
+            grpc_client.classify(text, details=True).version for text in texts[:50]
+        ]
+        wait_until(lambda: versions.compare("tiny", "2.0")[0].texts >= answered.count("2.0"))
+        former, canary = versions.compare("tiny", "1.0", "2.0")
+        assert canary.requests >= answered.count("2.0")
+        assert former.texts >= answered.count("1.0")
+        assert (former.failed, canary.failed) == (0, 0)
+        assert sum(canary.labels.values()) == pytest.approx(1)
+        with Client(
+            "tiny",
+            version=Canary("3.0", 100),  # which is not served
+            url=server.addresses.inference,
+            key=server.key,
+        ) as mistaken:
+            assert mistaken.classify("good film", details=True).version == "1.0"
+        rollout(server, archives[1], watch=0)  # the very version that was tried
+        assert read_canaries(versions.state) == {}
+        assert {client.classify(text, details=True).version for text in texts[:50]} == {"2.0"}
+        rollback(server, "tiny")
+        versions.canary("tiny", "2.0", 100)
+        assert client.classify("good film", details=True).version == "2.0"
+        versions.unregister("tiny", "2.0")
+        assert client.classify("good film", details=True).version == "1.0"
+    assert served(versions) == {"1.0": True}
 
 
 def test_a_rollout_and_a_rollback_under_load(archives: list[Path], server: Server) -> None:

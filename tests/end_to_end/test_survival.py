@@ -13,9 +13,6 @@ from pathlib import Path
 
 import pytest
 
-import tiny
-from bertserve import archive as archive_module
-from bertserve.archive import package
 from bertserve.config import read_config
 from bertserve.errors import BertserveError, NotRunning
 from bertserve.rollout import rollout
@@ -29,26 +26,11 @@ from faults import (
     kill_front_end,
     kill_worker,
     our_callers,
+    worker_pids,
 )
 from serving import spoil, wait_until, write_config
 
 KILLS = 10
-
-
-@pytest.fixture(scope="module")
-def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """1.0 and 2.0 of a model; they give a worker up after a few seconds, and let few requests wait."""
-    folder = tmp_path_factory.mktemp("archives")
-    model = tiny.make_model(folder / "model")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(archive_module, "RESPONSE_TIMEOUT", 5)
-        patch.setattr(archive_module, "QUEUE_SIZE", 24)
-        return {
-            version: package(
-                model, name="tiny", version=version, output=folder, workers=2, batch_size=1
-            )
-            for version in ("1.0", "2.0")
-        }
 
 
 @pytest.fixture(scope="module")
@@ -57,20 +39,22 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def store(archives: dict[str, Path], config: Path) -> Path:
+def store(archives: list[Path], config: Path) -> Path:
     store = config.parent / "store"
     store.mkdir()
-    shutil.copy(archives["1.0"], store)
+    shutil.copy(archives[0], store)
     return store
 
 
 @pytest.fixture
 def server(store: Path, config: Path) -> Iterator[Server]:
-    """The server of 1.0: the one that the test before left, or a new one."""
+    """The server of 1.0, with two workers: the one that the test before left, or a new one."""
     try:
         yield find(config)
     except NotRunning:
-        yield start(read_config(config), store)
+        server = start(read_config(config), store)
+        Versions(server).scale("tiny", None, 2)
+        yield server
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -107,7 +91,8 @@ def test_a_worker_is_killed_again_and_again(server: Server) -> None:
     with our_callers(server) as seen, others(server) as foreign:
         for _ in range(KILLS):
             kill_worker(server)
-            go_on(seen)
+        wait_until(lambda: len(worker_pids(server)) == 2)
+        go_on(seen)
         go_on(foreign)
     assert_whole(seen)
     assert set(foreign.failures) <= {"status 500", "status 507"}
@@ -170,10 +155,10 @@ BROKEN: dict[str, tuple[str, Callable[[bytes], bytes], bool]] = {
 
 @pytest.mark.parametrize("kind", BROKEN)
 def test_a_broken_archive_changes_nothing(
-    kind: str, archives: dict[str, Path], store: Path, server: Server, tmp_path: Path
+    kind: str, archives: list[Path], store: Path, server: Server, tmp_path: Path
 ) -> None:
     member, change, unnoticed = BROKEN[kind]
-    broken = Path(shutil.copy(archives["2.0"], tmp_path))
+    broken = Path(shutil.copy(archives[1], tmp_path))
     with zipfile.ZipFile(broken) as whole:
         content = whole.read(member)
     spoil(broken, member, change(content), unnoticed=unnoticed)
