@@ -14,6 +14,7 @@ texts it stands in the place of that text), other ClientErrors where there is no
 
 from __future__ import annotations
 
+import ssl
 from abc import ABC, abstractmethod
 from collections.abc import (
     AsyncGenerator,
@@ -227,6 +228,7 @@ class _OverHttp(_Model):
         version: Version = None,
         url: str = "http://127.0.0.1:8080",
         management_url: str = "http://127.0.0.1:8081",
+        verify: ssl.SSLContext | bool = True,
         key: Key = None,
         key_file: str | Path | None = None,
         timeout: float = 90.0,
@@ -237,7 +239,7 @@ class _OverHttp(_Model):
             return lambda kind: fresh_key(path, kind, management_url)
 
         super().__init__(
-            HttpTransport(self._library(mounts=NO_PROXY), url, management_url),
+            HttpTransport(self._library(mounts=NO_PROXY, verify=verify), url, management_url),
             model,
             version,
             _key_reader(key, key_file, from_file),
@@ -289,6 +291,8 @@ class Client(_OverHttp, _Blocking):
 
     version               one version, None for the default one, or a Canary
     url, management_url   where the server listens; the second is for describe(), ready() and models()
+    verify                which certificates to trust where the URLs are https: those of a certificate
+                          authority of your own by ssl.create_default_context(cafile="ca.pem")
     key                   the inference key, or a function that gives a valid key of a kind
     key_file              TorchServe's key_file.json, in place of `key`; it is read again, and a key that
                           has expired is renewed, when the server refuses one

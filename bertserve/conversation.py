@@ -275,6 +275,7 @@ class Conversation:
             except Unavailable as error:
                 deaths += isinstance(error, WorkerDied)
                 pause = random.uniform(0.5, 1) * min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
+                pause += error.retry_after
                 left = last - time.monotonic() - pause
                 if left < 0 or deaths > _MOST_DEATHS:
                     raise

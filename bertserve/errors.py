@@ -50,7 +50,14 @@ class ClientError(BertserveError):
 
 
 class Unavailable(ClientError):
-    """No server, or no worker; clients try again until their deadline."""
+    """No server, or no worker; clients try again until their deadline.
+
+    `retry_after` are the seconds for which the server asks not to be tried again.
+    """
+
+    def __init__(self, message: str, retry_after: float = 0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class WorkerDied(Unavailable):

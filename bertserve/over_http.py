@@ -22,8 +22,9 @@ from .keys import bearer
 from .results import is_error
 from .waiting import settle
 
-# TorchServe's own for a worker that died or ran out of memory, and for a full queue; a proxy's
-_WORTH_ANOTHER_TRY = (502, 503, 504, 507)
+# TorchServe's own for a worker that died or ran out of memory, and for a full queue; a proxy's, which
+# counts requests too
+_WORTH_ANOTHER_TRY = (429, 502, 503, 504, 507)
 # what a gateway answers for itself, perhaps in a shape like the handler's
 _NOT_THE_HANDLER = (401, 403, 404)
 # other failures to connect are tried again, a name that is not found too: name servers have bad moments
@@ -84,10 +85,13 @@ def read_response(response: httpx.Response) -> bytes:
     if status == 200:
         return response.content
     value = _json(response)
-    if status not in (*_NOT_THE_HANDLER, *_WORTH_ANOTHER_TRY) and _is_answer(value):
+    is_too_large = status == 413 and is_error(value) and value["error"]["code"] == "too_large"
+    is_of_a_proxy = status in (*_NOT_THE_HANDLER, *_WORTH_ANOTHER_TRY) or is_too_large
+    if not is_of_a_proxy and _is_answer(value):
         return response.content
     value = value if isinstance(value, dict) else {}
-    reason = f"{value.get('message') or 'no reason given'} ({status})"
+    told = value["error"] if is_error(value) else value
+    reason = f"{told.get('message') or 'no reason given'} ({status})"
     if status in (401, 403) or value.get("type") == "InvalidKeyException":
         raise KeyRefused(f"the server refuses the key: {reason}")
     if status == 404:
@@ -97,7 +101,7 @@ def read_response(response: httpx.Response) -> bytes:
     if "Worker died" in reason:
         raise WorkerDied(f"the model's worker died while it had the request: {reason}")
     if status in _WORTH_ANOTHER_TRY:
-        raise Unavailable(f"the model cannot answer now: {reason}")
+        raise Unavailable(f"the model cannot answer now: {reason}", _retry_after(response))
     raise ClientError(f"the server answers with an error: {reason}")
 
 
@@ -118,6 +122,12 @@ def failure(error: Exception, url: str) -> ClientError:
 
 def _is_answer(value: Any) -> bool:
     return is_error(value) or (isinstance(value, list) and all(map(is_error, value)))
+
+
+def _retry_after(response: httpx.Response) -> float:
+    """Seconds; 0 where the server does not ask for any, or names a date."""
+    value = response.headers.get("Retry-After", "")
+    return float(value) if value.isdecimal() else 0
 
 
 def _json(response: httpx.Response) -> Any:
