@@ -12,6 +12,7 @@ from threading import Event, Thread, Timer
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 
 from bertserve import Client, GrpcClient, Prediction, TextError
@@ -25,6 +26,7 @@ from bertserve.errors import (
     WorkerDied,
 )
 from bertserve.over_grpc import failure
+from bertserve.over_http import read_response
 
 
 @pytest.fixture
@@ -67,6 +69,8 @@ def answering() -> Iterator[Callable[[int, bytes], str]]:
         (401, b'{"error": {"message": "no"}}', KeyRefused, "no reason given"),
         (404, b'{"error": {"code": "a", "message": "b"}}', ModelNotFound, "no such model"),
         (503, b'{"error": {"code": "overloaded", "message": "b"}}', Unavailable, "now"),
+        (429, b'{"error": {"code": "rate_limited", "message": "b"}}', Unavailable, "now: b .429."),
+        (413, b'{"error": {"code": "too_large", "message": "b"}}', TooLarge, "max_request_size: b"),
         (422, b'{"error": {"code": "empty_text", "message": "b"}}', TextError, "b"),
         (422, b'{"error": {"code": 7}}', ClientError, "no reason given .422."),
         (500, b'{"code": 500, "message": "else"}', ClientError, "an error: else .500."),
@@ -91,6 +95,15 @@ def test_an_answer_that_is_not_the_model_s_is_an_error(
         pytest.raises(error, match=message),
     ):
         client.classify("a text")
+
+
+@pytest.mark.parametrize(
+    ("named", "seconds"), [("7", 7), ("Wed, 21 Oct 2026 07:28:00 GMT", 0), ("-1", 0), ("", 0)]
+)
+def test_the_pause_that_a_proxy_names(named: str, seconds: float) -> None:
+    with pytest.raises(Unavailable) as raised:
+        read_response(httpx.Response(429, headers={"Retry-After": named}))
+    assert raised.value.retry_after == seconds
 
 
 def test_a_server_that_is_not_there_is_an_error() -> None:

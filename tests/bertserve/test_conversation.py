@@ -98,6 +98,14 @@ def test_pauses_differ_so_that_clients_do_not_return_at_once(clock: Clock) -> No
     assert len(set(clock.pauses)) > 10
 
 
+def test_a_server_that_names_a_pause_gets_it(clock: Clock) -> None:
+    script = Script(Unavailable("too many", retry_after=3), ANSWER)
+    assert classify(talk(script, clock)) == {"a": 0.75, "b": 0.25}
+    assert 3 < clock.now < 4
+    with pytest.raises(Unavailable, match="too many"):
+        classify(talk(Script(Unavailable("too many", retry_after=61)), clock))
+
+
 def test_the_deadline_ends_it(clock: Clock) -> None:
     script = Script(Unavailable("no worker"))
     with pytest.raises(Unavailable, match="no worker"):
