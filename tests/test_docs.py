@@ -60,6 +60,15 @@ def test_the_table_of_alerts_is_complete() -> None:
         assert set(rule["annotations"]) == {"summary", "description"}
 
 
+def test_the_table_of_the_proxy_s_error_codes_is_complete() -> None:
+    configuration = (ROOT / "deploy" / "nginx" / "nginx.conf").read_text(encoding="utf-8")
+    codes = re.findall(r"(?m)^        (\d{3}) (\w+);$", configuration)
+    documented = table("docs/proxy.md", "code")
+    assert set(codes) == {
+        (status, code) for code, cells in documented.items() for status in cells[0].split(", ")
+    }
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_between_pages_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")

@@ -1,0 +1,567 @@
+"""A real nginx with the configuration of deploy/nginx, in front of two real TorchServes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import ssl
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+import trustme
+
+import stubs
+import tiny
+from bertserve import Client, GrpcClient, Prediction
+from bertserve.archive import package
+from bertserve.config import Config, read_config
+from bertserve.errors import ClientError, KeyRefused, ModelNotFound, Unavailable
+from bertserve.handler.settings import Settings
+from bertserve.keys import bearer
+from bertserve.server import Server, start
+from bertserve.versions import Versions
+from documents import blocks
+from fakes import near
+from serving import ROOT, free_ports, write_config
+
+NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
+TOKEN = "5f0c" * 16
+# seconds; a request that comes while an instance loads waits for it
+PATIENCE = 120
+NATIVE = b'{"text": "good film", "details": true}'
+FORMS = {
+    "/predictions/tiny": NATIVE,
+    "/predictions/tiny/1.0": NATIVE,
+    "/v1/models/tiny:predict": b'{"instances": ["good film", {"text": "awful", "top_k": 1}]}',
+    "/v2/models/tiny/infer": b'{"id": "1", "inputs": [{"name": "text", "datatype": "BYTES", '
+    b'"shape": [1], "data": ["good film"]}]}',
+    "/invocations?model_name=tiny": b'{"inputs": "good film", "parameters": {"top_k": 2}}',
+}
+
+pytestmark = pytest.mark.skipif(
+    NGINX is None, reason="nginx is missing; `scripts/tools nginx` installs it"
+)
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A running nginx, and the certificate authority that its certificate is of."""
+
+    address: str
+    authority: bytes
+    site: Path
+
+    @property
+    def logs(self) -> Path:
+        return self.site / "logs"
+
+    def reload(self) -> None:
+        os.kill(int((self.site / "nginx.pid").read_text()), signal.SIGHUP)
+
+    @property
+    def trust(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cadata=self.authority.decode())
+
+    @property
+    def credentials(self) -> grpc.ChannelCredentials:
+        return grpc.ssl_channel_credentials(self.authority)
+
+    def http(self, token: str | None = TOKEN) -> httpx.Client:
+        """A client as anybody has it: it tries nothing twice."""
+        return httpx.Client(
+            base_url=f"https://{self.address}",
+            verify=self.trust,
+            headers={"Content-Type": "application/json", **bearer(token)},
+            timeout=PATIENCE,
+        )
+
+    def client(self, model: str = "tiny", token: str = TOKEN, **options: Any) -> Client:
+        url = f"https://{self.address}"
+        return Client(model, url=url, key=token, verify=self.trust, **options)
+
+    def grpc_client(self, model: str = "tiny", token: str = TOKEN, **options: Any) -> GrpcClient:
+        return GrpcClient(
+            model, target=self.address, key=token, credentials=self.credentials, **options
+        )
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What it has logged so far."""
+        return [json.loads(line) for line in (self.logs / "access.log").read_text().splitlines()]
+
+
+def change(file: Path, *changes: tuple[str, str]) -> None:
+    """Edit a file of the site; what is to be changed has to be there."""
+    text = file.read_text()
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new)
+    file.write_text(text)
+
+
+@contextmanager
+def proxy(folder: Path, instances: list[Config], *changes: tuple[str, str]) -> Iterator[Proxy]:
+    """deploy/nginx as a site has it: its own paths, ports, certificate, token and instances."""
+    site = Path(shutil.copytree(ROOT / "deploy" / "nginx", folder / "nginx"))
+    for name in ("logs", "tls"):
+        (site / name).mkdir()
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(site / "tls" / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(site / "tls" / "certificate.pem")
+    (port,) = free_ports(1)
+    modules = ("client_body", "proxy", "fastcgi", "scgi", "uwsgi")
+    temporary = "".join(f"{module}_temp_path {site}/{module};\n" for module in modules)
+    change(
+        site / "nginx.conf",
+        ("listen 443 ", f"listen 127.0.0.1:{port} "),
+        ("/run/nginx.pid", f"{site}/nginx.pid"),
+        ("/var/log/nginx", f"{site}/logs"),
+        ("http {\n", f"http {{\n{temporary}"),
+        *(changes or [("rate=200r/s", "rate=9000r/s"), ("rate=500r/s", "rate=9000r/s")]),
+    )
+    with (site / "tokens.map").open("a") as tokens:
+        tokens.write(f'"Bearer {TOKEN}" tests;\n')
+    for usual, setting in (("8080", "inference_address"), ("7070", "grpc_inference_port")):
+        lines = re.findall(rf".*127\.0\.0\.1:{usual} .*\n", (site / "upstreams.conf").read_text())
+        for line in lines:
+            own = (line.replace(usual, str(each.ports()[setting][1])) for each in instances)
+            change(site / "upstreams.conf", (line, "".join(own)))
+    assert NGINX
+    process = subprocess.Popen(
+        [NGINX, "-p", str(site), "-c", str(site / "nginx.conf"), "-g", "daemon off;"]
+    )
+    try:
+        running = Proxy(f"127.0.0.1:{port}", authority.cert_pem.bytes(), site)
+        with running.http(token=None) as http:
+            wait_until(lambda: process.poll() is None and answers(http))
+        yield running
+    finally:
+        process.send_signal(signal.SIGQUIT)
+        process.wait(timeout=60)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def answers(http: httpx.Client) -> bool:
+    try:
+        return http.get("/").status_code == 404
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Of each instance: both have a model, the first a next version of it too, of different weights."""
+    stores = [tmp_path_factory.mktemp("store") for _ in range(2)]
+    exact = Settings(precision="float32")
+    for seed, version in enumerate(("1.0", "2.0")):
+        model = tiny.make_model(tmp_path_factory.mktemp("model") / version, seed=seed)
+        package(model, name="tiny", version=version, output=stores[0], workers=1, settings=exact)
+    shutil.copy(stores[0] / "tiny-1.0.mar", stores[1])
+    return stores
+
+
+@pytest.fixture(scope="module")
+def instances(
+    stores: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[Server]]:
+    """Servers without tokens that answer by 1.0; a test that starts one anew puts it into its place."""
+    servers: list[Server] = []
+    try:
+        for store in stores:
+            folder = tmp_path_factory.mktemp("instance")
+            config = write_config(folder, disable_token_authorization="true")
+            servers.append(start(read_config(config), store))
+        Versions(servers[0]).set_default("tiny", "1.0")
+        yield servers
+    finally:
+        for server in servers:
+            server.stop()
+
+
+@pytest.fixture(scope="module")
+def configs(instances: list[Server]) -> list[Config]:
+    return [server.addresses for server in instances]
+
+
+@pytest.fixture(scope="module")
+def front(configs: list[Config], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    with proxy(tmp_path_factory.mktemp("front"), configs) as running:
+        yield running
+
+
+def refusal(response: httpx.Response) -> tuple[int, str]:
+    """Status and code of an error in the one shape."""
+    (error,) = response.json().values()
+    assert error["message"]
+    assert response.headers["content-type"] == "application/json"
+    return response.status_code, error["code"]
+
+
+@pytest.mark.parametrize("path", FORMS)
+def test_answers_are_those_of_the_server(path: str, front: Proxy, configs: list[Config]) -> None:
+    direct = httpx.post(
+        configs[0].inference + path,
+        content=FORMS[path],
+        headers={"Content-Type": "application/json"},
+    )
+    assert direct.status_code == 200
+    with front.http() as http:
+        response = http.post(path, content=FORMS[path])
+    assert (response.status_code, response.json()) == (200, near(direct.json()))
+    assert response.headers["content-type"] == direct.headers["content-type"]
+    assert response.headers["server"] == "nginx"
+
+
+def test_plain_text_and_the_model_s_own_errors_pass(front: Proxy) -> None:
+    plain = {"Content-Type": "text/plain"}
+    with front.http() as http:
+        assert set(http.post("/predictions/tiny", content=b"{}", headers=plain).json()) == set(
+            tiny.LABELS
+        )
+        empty = http.post("/predictions/tiny", content=b'{"text": ""}')
+        assert refusal(empty) == (422, "empty_text")
+        many = http.post("/predictions/tiny", json={"texts": ["a"] * 129})
+        assert refusal(many) == (413, "too_many_texts")
+        assert http.post("/predictions/nobody", content=b"a").json()["code"] == 404
+
+
+def test_our_clients(front: Proxy, instances: list[Server]) -> None:
+    texts = list(tiny.TEXTS) * 8
+    with instances[0].client("tiny") as direct:
+        expected = [near(dict(each.probabilities)) for each in found(direct.classify(texts))]
+    for client in (front.client(), front.grpc_client()):
+        with client:
+            assert [dict(each.probabilities) for each in found(client.classify(texts))] == expected
+            large = client.classify(["good film " * 9_000] * 32)  # is split
+            assert len(found(large)) == 32
+    with front.client("nobody") as client, pytest.raises(ModelNotFound):
+        client.classify("good film")
+
+
+def found(results: list[Any]) -> list[Prediction]:
+    assert all(isinstance(result, Prediction) for result in results), results
+    return results
+
+
+def test_a_certificate_of_nobody_we_know_is_refused(front: Proxy) -> None:
+    url = f"https://{front.address}"
+    with (
+        Client("tiny", url=url, key=TOKEN) as client,
+        pytest.raises(ClientError, match="CERTIFICATE_VERIFY_FAILED"),
+    ):
+        client.classify("good film")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/models",
+        "/models/tiny",
+        "/models/tiny/invoke",
+        "/metrics",
+        "/workflows",
+        "/wfpredict/tiny",
+        "/token?type=inference",
+        "/api-description",
+        "/explanations/tiny",
+        "/tiny/predict",
+        "/predictions/",
+        "/predictions/tiny/1.0/more",
+        "/predictions/%2e%2e/models",
+        "/predictions/tiny%2f..%2f..%2fmodels",
+        "/predictions/tiny%0d%0ax",
+        "/v1/models/tiny:explain",
+        "/v1/models/tiny",
+        "/v2/models/tiny/versions/1.0/infer",
+        "/invocations?model_name=../models",
+        "/nginx_status",
+    ],
+)
+def test_no_other_path_reaches_the_server(path: str, front: Proxy) -> None:
+    with front.http() as http:
+        for method in ("GET", "POST", "PUT", "DELETE"):
+            assert refusal(http.request(method, path)) == (404, "not_found")
+    assert [line["instance"] for line in front.lines()[-4:]] == [""] * 4
+
+
+def test_health_needs_no_token(front: Proxy) -> None:
+    with front.http(token=None) as http:
+        assert http.get("/ping").json() == {"status": "Healthy"}
+        assert http.get("/v2/health/ready").json() == {"ready": True}
+        assert http.get("/v2/health/live").json() == {"live": True}
+        assert http.get("/v2").status_code == 200
+
+
+def test_models_are_asked_by_post(front: Proxy) -> None:
+    with front.http() as http:
+        assert refusal(http.get("/predictions/tiny")) == (405, "method_not_allowed")
+
+
+def test_grpc(front: Proxy) -> None:
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [1]}
+    infer = {"model_name": "tiny", "inputs": [{**tensor, "contents": {"bytes_contents": ["YQ=="]}}]}
+    predict = {"model_name": "tiny", "input": {"data": "YQ=="}}
+    allowed = [
+        (stubs.INFERENCE, "Predictions", predict),
+        (stubs.INFERENCE, "Ping", {}),
+        (stubs.OPEN_INFERENCE, "ModelInfer", infer),
+        (stubs.OPEN_INFERENCE, "ModelReady", {"name": "tiny"}),
+        (stubs.OPEN_INFERENCE, "ServerLive", {}),
+        (stubs.OPEN_INFERENCE, "ServerReady", {}),
+    ]
+    token = [("authorization", f"Bearer {TOKEN}")]
+    with grpc.secure_channel(front.address, front.credentials) as channel:
+        for service, name, message in allowed:
+            assert stubs.method(channel, service, name)(message, metadata=token, timeout=60)
+        stream = stubs.method(channel, stubs.INFERENCE, "StreamPredictions")
+        with pytest.raises(grpc.RpcError) as raised:
+            list(stream(predict, metadata=token, timeout=60))
+    assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert front.lines()[-1]["instance"] == ""
+
+
+@contextmanager
+def repeating(port: int = 0) -> Iterator[str]:
+    """The URL of a server that answers with the names of the headers that came."""
+
+    class Repeat(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(sorted(name.lower() for name in self.headers)).encode())
+
+        def log_message(self, *_: Any) -> None:
+            """Keep the tests' output clean."""
+
+    with HTTPServer(("127.0.0.1", port), Repeat) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_no_other_header_reaches_a_worker(configs: list[Config], tmp_path: Path) -> None:
+    orders = {"describe": "True", "explain": "True", "ts_stream_next": "true", "url-path": "x"}
+    usual = {"Cookie": "a", "X-Forwarded-For": "1.2.3.4", "Canary-Key": "a", "Accept": "*/*"}
+    with (
+        repeating() as url,
+        proxy(tmp_path, [replace(configs[0], inference=url)]) as front,
+        front.http() as http,
+    ):
+        for path in FORMS:
+            passed = http.post(path, content=NATIVE, headers={**orders, **usual}).json()
+            assert passed == ["content-length", "content-type", "host"]
+
+
+def test_hugging_face_s_client_is_known_at_invocations(front: Proxy) -> None:
+    path = "/invocations?model_name=tiny"
+    with front.http() as http:
+        usual, own = (
+            http.post(path, content=FORMS[path], headers={"User-Agent": agent}).json()
+            for agent in ("python", "unknown/None; hf_hub/1.0; python/3.11")
+        )
+    assert own == near([usual])
+
+
+def test_a_body_that_is_too_large(front: Proxy) -> None:
+    with front.http() as http:
+        whole = http.post("/predictions/tiny", content=b"a" * (2**20 + 1))
+        assert refusal(whole) == (413, "too_large")
+
+
+@pytest.mark.parametrize("token", [None, "wrong", TOKEN[:-1]])
+def test_a_token_that_is_not_known(token: str | None, front: Proxy) -> None:
+    with front.http(token) as http:
+        for path in FORMS:
+            response = http.post(path, content=b"good film")
+            assert refusal(response) == (401, "unauthorized")
+            assert response.headers["www-authenticate"] == "Bearer"
+    for client in (front.client(token=token or ""), front.grpc_client(token=token or "")):
+        with client, pytest.raises(KeyRefused, match="the token is missing or not known here"):
+            client.classify("good film")
+
+
+def test_too_many_requests(configs: list[Config], tmp_path: Path) -> None:
+    slow = [("rate=200r/s", "rate=4r/s"), ("burst=200", "burst=1")]
+    with proxy(tmp_path, configs, *slow) as front:
+        with front.http() as http:
+            responses = [http.post("/predictions/tiny", content=NATIVE) for _ in range(9)]
+        refused = [response for response in responses if response.status_code != 200]
+        assert {refusal(response) for response in refused} == {(429, "rate_limited")}
+        assert {response.headers["retry-after"] for response in refused} == {"1"}
+        for client in (front.client(), front.grpc_client()):
+            before = len(front.lines())
+            with client:
+                assert found([client.classify("good film") for _ in range(4)])
+            assert len(front.lines()) > before + 4  # and tried again what was refused
+
+
+def test_no_instance_is_there_until_one_is(configs: list[Config], tmp_path: Path) -> None:
+    ports = free_ports(2)
+    nowhere = [
+        replace(
+            configs[0], inference=f"http://127.0.0.1:{port}", grpc_inference=f"127.0.0.1:{port}"
+        )
+        for port in ports
+    ]
+    with proxy(tmp_path, nowhere) as front, front.http() as http:
+        for _ in range(9):
+            response = http.post("/predictions/tiny", content=NATIVE)
+            assert refusal(response) == (502, "unavailable")
+            assert response.headers["retry-after"] == "1"
+        for client in (front.client(deadline=0), front.grpc_client(deadline=0)):
+            with client, pytest.raises(Unavailable, match="no instance of the server"):
+                client.classify("good film")
+        with repeating(ports[1]):  # and is asked at once
+            assert http.post("/predictions/tiny", content=NATIVE).status_code == 200
+
+
+def test_an_instance_can_be_taken_away(configs: list[Config], tmp_path: Path) -> None:
+    with repeating() as away, repeating() as here:
+        both = [replace(configs[0], inference=url) for url in (away, here)]
+        with proxy(tmp_path, both) as front, front.http() as http:
+
+            def asked() -> set[str]:
+                for _ in range(8):
+                    assert http.post("/predictions/tiny", content=NATIVE).status_code == 200
+                return {f"http://{line['instance']}" for line in front.lines()[-8:]}
+
+            assert asked() == {away, here}
+            (code,) = blocks("docs/proxy.md", "executed")
+            down, up = (line for line in code.splitlines() if line.startswith("sed"))
+            for command, left in ((down, {here}), (up, {away, here})):
+                own = command.replace("127.0.0.1:8080", away.removeprefix("http://"))
+                subprocess.run(own.replace("/etc/nginx", str(front.site)), shell=True, check=True)
+                front.reload()
+                wait_until(lambda left=left: asked() == left)  # type: ignore[misc]
+
+
+def test_a_canary_gets_its_share(configs: list[Config], tmp_path: Path) -> None:
+    def version(http: httpx.Client, key: str = "") -> str:
+        headers = {"Canary-Key": key} if key else {}
+        return str(
+            http.post("/predictions/tiny", content=NATIVE, headers=headers).json()["version"]
+        )
+
+    with proxy(tmp_path, configs[:1]) as running:
+        change(running.site / "canary.conf", ("10%", "30%"), ("# support ", "tiny "))
+        running.reload()
+        with running.http() as http:
+            wait_until(lambda: version(http) == "2.0")
+            answered = Counter(version(http) for _ in range(400))
+            assert answered["1.0"] + answered["2.0"] == 400
+            assert 74 <= answered["2.0"] <= 166  # 120, and five standard deviations
+            of_users = [{version(http, f"user {user}") for _ in range(5)} for user in range(20)]
+            assert all(len(each) == 1 for each in of_users)
+            assert set.union(*of_users) == {"1.0", "2.0"}
+            infer = "/v2/models/tiny/infer"
+            wait_until(
+                lambda: http.post(infer, content=FORMS[infer]).json()["model_version"] == "2.0"
+            )
+            named = http.post("/predictions/tiny/1.0", content=NATIVE, headers={"Canary-Key": "a"})
+            assert named.json()["version"] == "1.0"
+
+
+def test_instances_are_stopped_and_started_under_load(
+    front: Proxy, instances: list[Server], stores: list[Path]
+) -> None:
+    ended = threading.Event()
+    answered: Counter[str] = Counter()
+    failures: list[object] = []
+
+    def ours(client: Client | GrpcClient) -> None:
+        with client:
+            while not ended.is_set():
+                try:
+                    client.classify("good film")
+                    answered[type(client).__name__] += 1
+                except Exception as error:
+                    failures.append(error)
+
+    def anybody_s() -> None:
+        with front.http() as http:
+            while not ended.is_set():
+                try:
+                    response = http.post("/predictions/tiny", content=NATIVE)
+                    response.raise_for_status()
+                    answered["anybody's"] += 1
+                except httpx.HTTPError as error:
+                    failures.append(error)
+
+    def all_are_answered() -> None:
+        before = answered.copy()
+        wait_until(lambda: all(answered[who] > count + 50 for who, count in before.items()))
+
+    threads = [
+        *(threading.Thread(target=ours, args=[front.client(timeout=PATIENCE)]) for _ in range(6)),
+        *(
+            threading.Thread(target=ours, args=[front.grpc_client(timeout=PATIENCE)])
+            for _ in range(2)
+        ),
+        *(threading.Thread(target=anybody_s) for _ in range(8)),
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        for number, (server, store) in enumerate(zip(instances, stores, strict=True)):
+            server.stop()
+            all_are_answered()
+            instances[number] = start(server.addresses, store)
+        all_are_answered()
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+    both = {server.addresses.inference.removeprefix("http://") for server in instances}
+    assert both <= {line["instance"] for line in front.lines()[-400:]}
+
+
+def test_nothing_of_a_caller_is_logged(front: Proxy) -> None:
+    secret = "MYSECRET"
+    with front.http(token=f"{secret}x") as http:
+        http.post("/predictions/tiny", content=secret)
+    with front.http() as http:
+        for path in ("/predictions/tiny", "/invocations", f"/{secret}", f"/predictions/{secret}/"):
+            for query in ("", f"?text={secret}", f"?model_name={secret}+"):
+                headers = {
+                    "X": secret,
+                    "User-Agent": secret,
+                    "Referer": secret,
+                    "Canary-Key": secret,
+                }
+                http.post(path + query, content=secret, headers=headers)
+        http.post("/predictions/tiny", content=secret * 2**18)
+        http.post("/predictions/tiny", content=secret, headers={"Content-Type": "text/plain"})
+        http.request(secret, "/predictions/tiny")
+    last = next(line for line in reversed(front.lines()) if line["status"] == 200)
+    assert (last["path"], last["caller"]) == ("/predictions/tiny", "tests")
+    logged = "".join(path.read_text() for path in front.logs.iterdir())
+    assert secret not in logged
+    assert TOKEN not in logged
+    assert (front.logs / "error.log").read_text() == ""
