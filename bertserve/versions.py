@@ -11,8 +11,10 @@ TorchServe refuses in many words; here each refusal is one sentence with what to
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -175,13 +177,7 @@ class Versions:
 
     def memory(self, model: Model) -> int:
         """Bytes that its workers hold for themselves alone."""
-        total = 0
-        for worker in model.workers:
-            try:
-                total += psutil.Process(worker.pid).memory_full_info().uss
-            except psutil.Error:
-                continue
-        return total
+        return int(_over_workers(model, lambda process: process.memory_full_info().uss))
 
     @property
     def state(self) -> Path:
@@ -203,12 +199,14 @@ class Versions:
         )
 
 
-def _cpu_seconds(model: Model) -> float:
+def _over_workers(model: Model, measure: Callable[[psutil.Process], float]) -> float:
+    """A sum over the processes of its workers; one that TorchServe is starting has none yet."""
     total = 0.0
     for worker in model.workers:
-        try:
-            times = psutil.Process(worker.pid).cpu_times()
-        except psutil.Error:
-            continue
-        total += times.user + times.system
+        with contextlib.suppress(psutil.Error):
+            total += measure(psutil.Process(worker.pid)) if worker.pid > 0 else 0
     return total
+
+
+def _cpu_seconds(model: Model) -> float:
+    return _over_workers(model, lambda process: sum(process.cpu_times()[:2]))

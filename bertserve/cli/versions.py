@@ -91,6 +91,7 @@ def rollout(
             f"{found.largest_shift:.2g} at most, {found.mean_shift:.2g} on average; a request takes "
             f"{found.seconds * 1000:.0f} ms, before {found.seconds_before * 1000:.0f} ms",
             highlight=False,
+            soft_wrap=True,
         )
     if outcome.former:
         left = (

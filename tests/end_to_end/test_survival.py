@@ -110,11 +110,11 @@ def test_a_worker_hangs(server: Server) -> None:
 
 
 def test_a_queue_overflows(server: Server) -> None:
-    """Who finds the queue full is told at once."""
-    with others(server, threads=40) as foreign:
-        wait_until(lambda: foreign.failures.total() > 100)
-        with our_callers(server) as seen:
-            go_on(seen)
+    """Who finds the queue full is told at once; our clients come back until they are answered."""
+    with our_callers(server) as seen:
+        with others(server, threads=40) as foreign:
+            wait_until(lambda: foreign.failures.total() > 100)
+        go_on(seen)
     assert_whole(seen)
     assert set(foreign.failures) <= {"status 503", "ConnectionResetError", "BrokenPipeError"}
     assert foreign.answers.total() > 0
