@@ -22,12 +22,12 @@ import psutil
 
 from .archive import inspect
 from .canary import Canary, read_canaries, store_canary
-from .errors import ModelNotFound, PackageError, ServerError
+from .errors import ClientError, ModelNotFound, PackageError, ServerError
 from .handler.checksums import sha256
 from .management import CHANGING, LOADING, change, scaling
 from .metrics import Metrics, Observed
 from .protos import management_pb2
-from .results import Model
+from .results import Description, Model
 from .server import Server
 
 RETIRED = "retired"
@@ -174,6 +174,16 @@ class Versions:
         """What versions have done since the server was started."""
         metrics = Metrics(self.server.addresses.metrics)
         return [metrics.observed(name, self.one(name, version).version) for version in versions]
+
+    def description(self, model: Model) -> Description | None:
+        """What its workers say of it; None while none is READY, or where it is none of ours."""
+        if not model.ready:
+            return None
+        with self.server.client(model.name, version=model.version, deadline=0) as client:
+            try:
+                return client.describe()
+            except ClientError:
+                return None
 
     def memory(self, model: Model) -> int:
         """Bytes that its workers hold for themselves alone."""

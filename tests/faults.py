@@ -6,17 +6,19 @@ import http.client
 import json
 import os
 import signal
+import ssl
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import psutil
 
+from bertserve.client import Client, GrpcClient
 from bertserve.errors import BertserveError
 from bertserve.keys import bearer
 from bertserve.server import Server
@@ -57,9 +59,17 @@ class Seen:
         return self.answers.total() + self.failures.total()
 
 
+class Place(Protocol):
+    """A server, or a proxy in front of some."""
+
+    def client(self, model: str) -> Client: ...
+
+    def grpc_client(self, model: str) -> GrpcClient: ...
+
+
 @contextmanager
 def our_callers(
-    server: Server, model: str = "tiny", threads: int = 6, text: str = TEXT
+    server: Place, model: str = "tiny", threads: int = 6, text: str = TEXT
 ) -> Iterator[Seen]:
     """Our clients, two thirds over HTTP and one over gRPC, which ask without pause.
 
@@ -94,8 +104,11 @@ def foreign_callers(
     model: str = "tiny",
     threads: int = 4,
     labels: Mapping[str, set[str]] | None = None,
+    trust: ssl.SSLContext | None = None,
 ) -> Iterator[Seen]:
     """Plain HTTP clients that never ask again; they take the present key for each new connection.
+
+    `trust` is for an https address.
 
     An answer is wrong unless its labels are those of its version, where `labels` says which.
     """
@@ -115,9 +128,15 @@ def foreign_callers(
             seen.wrong.append(answer)
         return str(answer["version"])
 
+    def connect() -> http.client.HTTPConnection:
+        host = url.hostname or ""
+        if trust is None:
+            return http.client.HTTPConnection(host, url.port, PATIENCE)
+        return http.client.HTTPSConnection(host, url.port, timeout=PATIENCE, context=trust)
+
     def call(_: int, ended: threading.Event) -> None:
         while not ended.is_set():
-            connection = http.client.HTTPConnection(url.hostname or "", url.port, PATIENCE)
+            connection = connect()
             try:
                 headers = {"Content-Type": "application/json", **bearer(key())}
                 while not ended.is_set() and (version := ask(connection, headers)):

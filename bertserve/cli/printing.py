@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
 from typing import Any
@@ -86,6 +87,28 @@ def progress_line() -> Progress:
     """A line that says what goes on, on a terminal; nothing in a pipe."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+
+
+@contextmanager
+def steps_listed() -> Iterator[Callable[[str], None]]:
+    """Lists steps on a terminal, the last one running; a step says more of itself after a colon."""
+    columns = (SpinnerColumn(finished_text="✓"), TextColumn("{task.description}"))
+    with Progress(
+        *columns, TimeElapsedColumn(), console=err, disable=not err.is_terminal
+    ) as progress:
+
+        def report(step: str) -> None:
+            last = progress.tasks[-1] if progress.tasks else None
+            if last and last.description.partition(":")[0] == step.partition(":")[0]:
+                progress.update(last.id, description=step)
+                return
+            if last:
+                progress.update(last.id, completed=1)
+            progress.add_task(step, total=1)
+
+        yield report
+        if progress.tasks:
+            progress.update(progress.tasks[-1].id, completed=1)
 
 
 def print_json(value: Any) -> None:

@@ -17,7 +17,7 @@ from .. import server as servers
 from ..rollout import Limits
 from ..versions import Versions
 from .inputs import plain_texts
-from .printing import print_change, print_json, progress_line, version_as_json
+from .printing import print_change, print_json, progress_line, steps_listed, version_as_json
 from .program import AsJson, ConfigFile, Name, Version, app, models, out
 
 # what `models compare` shows of each version, and how
@@ -69,8 +69,7 @@ def rollout(
     """Make an archive the default version of its model, or leave everything as it was."""
     server = servers.find(config)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: put everything back
-    with progress_line() as steps:
-        task = steps.add_task("reading the archive")
+    with steps_listed() as report:
         outcome = rollouts.rollout(
             server,
             archive,
@@ -78,7 +77,7 @@ def rollout(
             limits=Limits(labels_changed, slowdown, errors),
             watch=watch,
             retire=retire,
-            report=lambda step: steps.update(task, description=step),
+            report=report,
         )
     if as_json:
         print_json(asdict(outcome))
@@ -138,24 +137,35 @@ def canary(
 
 @models.command("list")
 def list_models(config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Every version of every model: workers, queue, memory, the default one."""
+    """Every version of every model: workers, queue, precision, labels, memory, the default one."""
     versions = Versions(servers.find(config))
-    found = [
-        {**version_as_json(model), "memory": versions.memory(model)} for model in versions.all()
-    ]
+    found = []
+    for model in versions.all():
+        described = versions.description(model)
+        found.append(
+            {
+                **version_as_json(model),
+                "precision": described.precision if described else None,
+                "labels": len(described.labels) if described else None,
+                "memory": versions.memory(model),
+            }
+        )
     if as_json:
         print_json(found)
         return
-    table = Table("model", "version", "default", "state", "workers", "waiting", "memory", box=None)
-    for model in found:
+    columns = "model version default state workers waiting precision labels memory".split()
+    table = Table(*columns, box=None)
+    for each in found:
         table.add_row(
-            model["name"],
-            model["version"],
-            "✓" if model["default"] else "",
-            model["state"],
-            f"{model['ready']}/{model['wanted']}",
-            f"{model['pending']}/{model['queue']}",
-            f"{model['memory'] / 1e6:.0f} MB",
+            escape(each["name"]),
+            escape(each["version"]),
+            "✓" if each["default"] else "",
+            each["state"],
+            f"{each['ready']}/{each['wanted']}",
+            f"{each['pending']}/{each['queue']}",
+            each["precision"] or "",
+            str(each["labels"] or ""),
+            f"{each['memory'] / 1e6:.0f} MB",
         )
     out.print(table)
 

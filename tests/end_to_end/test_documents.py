@@ -144,6 +144,22 @@ def test_the_readme_from_nothing_to_answers(checkout: Path, shell: dict[str, str
             run(code, checkout, shell)
 
 
+def test_the_walk_through_a_rollout_and_a_rollback(checkout: Path, shell: dict[str, str]) -> None:
+    run("bertserve serve", checkout, shell)
+    steps = blocks("docs/versions.md", "executed: walk")
+    outputs = blocks("docs/versions.md", "output")
+    for code, output in zip(steps, outputs, strict=True):
+        assert without_numbers(run(code, checkout, shell)) == without_numbers(output)
+    run("bertserve stop", checkout, shell)
+
+
+def without_numbers(printed: str) -> list[str]:
+    """The lines of an output without figures and the spaces that they take; labels in any order."""
+    lines = [" ".join(line.split()) for line in printed.strip().splitlines()]
+    plain = [re.sub(r"\d[\d.,]*(e-\d+)?", "N", line) for line in lines]
+    return ["label" if line.startswith("label ") else line for line in plain]
+
+
 def test_the_quickstart_serves_a_user_s_own_model(
     checkout: Path, shell: dict[str, str], model_dir: Path, tmp_path: Path
 ) -> None:

@@ -46,12 +46,13 @@ def store(packaged: Path, tmp_path: Path) -> Path:
 
 
 def worker_processes() -> set[int]:
-    """Every TorchServe worker and front end of this machine."""
+    """Every TorchServe worker and front end that logs where the servers of these tests do."""
     found = set()
-    for process in psutil.process_iter(["cmdline"]):
-        line = " ".join(process.info["cmdline"] or ())
-        if "model_service_worker.py" in line or "org.pytorch.serve.ModelServer" in line:
-            found.add(process.pid)
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            logs = process.environ().get("LOG_LOCATION", "")
+            if logs.startswith(os.environ["XDG_STATE_HOME"]):
+                found.add(process.pid)
     return found
 
 

@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
+import tiny
+from bertserve import Prediction
 from bertserve.config import read_config
 from bertserve.errors import BertserveError, NotRunning
+from bertserve.metrics import Metrics
 from bertserve.rollout import rollout
 from bertserve.server import Server, find, start
 from bertserve.versions import Versions
@@ -125,12 +128,12 @@ def test_no_log_line_can_be_written(server: Server) -> None:
     with our_callers(server) as seen, others(server) as foreign:
         fill_disk(server)
         size = access.stat().st_size
-        go_on(seen, 1_000)
+        go_on(seen, 300)
         go_on(foreign, 100)
     assert access.stat().st_size == size
     assert_whole(seen)
     assert_whole(foreign)
-    server.stop()  # for it stays without a log
+    kill_front_end(server)  # for it stays without a log
 
 
 @pytest.mark.parametrize("end", [kill_front_end, Server.stop], ids=["killed", "SIGTERM"])
@@ -171,3 +174,32 @@ def test_a_broken_archive_changes_nothing(
     assert [each.version for each in Versions(server).all("tiny")] == ["1.0"]
     assert [path.name for path in store.glob("*.mar")] == ["tiny-1.0.mar"]
     assert "\n" not in str(error.value)
+
+
+def test_memory_of_a_gpu_runs_out(archives: list[Path], server: Server, tmp_path: Path) -> None:
+    """Simulated: a version whose micro-batches of more than 60 tokens find no memory."""
+    scarce = Path(shutil.copy(archives[1], tmp_path))
+    with zipfile.ZipFile(scarce) as whole:
+        code = whole.read("handler/classifier.py").decode()
+    begin = '"""Logits of one micro-batch, on the device."""\n'
+    assert begin in code
+    fault = (
+        "        if sum(len(each.input_ids) for each in encodings) > 60:\n"
+        '            raise torch.OutOfMemoryError("CUDA out of memory")\n'
+    )
+    code = code.replace(begin, begin + fault)
+    spoil(scarce, "handler/classifier.py", code.encode(), unnoticed=True)
+    versions = Versions(server)
+    versions.register(scarce)
+    texts = [" ".join(tiny.WORDS[start : start + 30]) for start in range(20)]
+    with our_callers(server) as seen, server.client("tiny", version="2.0") as client:
+        together = client.classify(texts)
+        alone = [client.classify(text) for text in texts]
+        go_on(seen)
+    assert_whole(seen)
+    for found, expected in zip(together, alone, strict=True):
+        assert isinstance(found, Prediction)
+        assert found.probabilities == pytest.approx(expected.probabilities, abs=0.02)
+    address = server.addresses.metrics
+    wait_until(lambda: Metrics(address).total("bertserve_out_of_memory_total", version="2.0"))
+    versions.unregister("tiny", "2.0")

@@ -1,0 +1,134 @@
+"""A real nginx with the configuration of deploy/nginx, in front of instances of TorchServe."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import ssl
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import trustme
+
+from bertserve import Client, GrpcClient
+from bertserve.config import Config
+from bertserve.keys import bearer
+from serving import ROOT, free_ports, wait_until
+
+NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
+TOKEN = "5f0c" * 16
+# seconds; a request that comes while an instance loads waits for it
+PATIENCE = 120
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A running nginx, and the certificate authority that its certificate is of."""
+
+    address: str
+    authority: bytes
+    site: Path
+
+    @property
+    def logs(self) -> Path:
+        return self.site / "logs"
+
+    def reload(self) -> None:
+        os.kill(int((self.site / "nginx.pid").read_text()), signal.SIGHUP)
+
+    @property
+    def trust(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cadata=self.authority.decode())
+
+    @property
+    def credentials(self) -> grpc.ChannelCredentials:
+        return grpc.ssl_channel_credentials(self.authority)
+
+    def http(self, token: str | None = TOKEN) -> httpx.Client:
+        """A client as anybody has it: it tries nothing twice."""
+        return httpx.Client(
+            base_url=f"https://{self.address}",
+            verify=self.trust,
+            headers={"Content-Type": "application/json", **bearer(token)},
+            timeout=PATIENCE,
+        )
+
+    def client(self, model: str = "tiny", token: str = TOKEN, **options: Any) -> Client:
+        url = f"https://{self.address}"
+        return Client(model, url=url, key=token, verify=self.trust, **options)
+
+    def grpc_client(self, model: str = "tiny", token: str = TOKEN, **options: Any) -> GrpcClient:
+        return GrpcClient(
+            model, target=self.address, key=token, credentials=self.credentials, **options
+        )
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What it has logged so far."""
+        return [json.loads(line) for line in (self.logs / "access.log").read_text().splitlines()]
+
+
+def change(file: Path, *changes: tuple[str, str]) -> None:
+    """Edit a file of the site; what is to be changed has to be there."""
+    text = file.read_text()
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new)
+    file.write_text(text)
+
+
+@contextmanager
+def proxy(folder: Path, instances: list[Config], *changes: tuple[str, str]) -> Iterator[Proxy]:
+    """deploy/nginx as a site has it: its own paths, ports, certificate, token and instances."""
+    site = Path(shutil.copytree(ROOT / "deploy" / "nginx", folder / "nginx"))
+    for name in ("logs", "tls"):
+        (site / name).mkdir()
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(site / "tls" / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(site / "tls" / "certificate.pem")
+    (port,) = free_ports(1)
+    modules = ("client_body", "proxy", "fastcgi", "scgi", "uwsgi")
+    temporary = "".join(f"{module}_temp_path {site}/{module};\n" for module in modules)
+    change(
+        site / "nginx.conf",
+        ("listen 443 ", f"listen 127.0.0.1:{port} "),
+        ("/run/nginx.pid", f"{site}/nginx.pid"),
+        ("/var/log/nginx", f"{site}/logs"),
+        ("http {\n", f"http {{\n{temporary}"),
+        *(changes or [("rate=200r/s", "rate=9000r/s"), ("rate=500r/s", "rate=9000r/s")]),
+    )
+    with (site / "tokens.map").open("a") as tokens:
+        tokens.write(f'"Bearer {TOKEN}" tests;\n')
+    for usual, setting in (("8080", "inference_address"), ("7070", "grpc_inference_port")):
+        lines = re.findall(rf".*127\.0\.0\.1:{usual} .*\n", (site / "upstreams.conf").read_text())
+        for line in lines:
+            own = (line.replace(usual, str(each.ports()[setting][1])) for each in instances)
+            change(site / "upstreams.conf", (line, "".join(own)))
+    assert NGINX
+    process = subprocess.Popen(
+        [NGINX, "-p", str(site), "-c", str(site / "nginx.conf"), "-g", "daemon off;"]
+    )
+    try:
+        running = Proxy(f"127.0.0.1:{port}", authority.cert_pem.bytes(), site)
+        with running.http(token=None) as http:
+            wait_until(lambda: process.poll() is None and _answers(http))
+        yield running
+    finally:
+        process.send_signal(signal.SIGQUIT)
+        process.wait(timeout=60)
+
+
+def _answers(http: httpx.Client) -> bool:
+    try:
+        return http.get("/").status_code == 404
+    except httpx.TransportError:
+        return False
