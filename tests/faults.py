@@ -53,6 +53,12 @@ class Seen:
         with self._lock:
             self.failures[reason] += 1
 
+    def assert_whole(self) -> None:
+        """Nothing failed, and nothing that came was wrong."""
+        assert self.failures == {}
+        assert self.wrong == []
+        assert self.answers.total() > 0
+
     @property
     def requests(self) -> int:
         """How many were sent."""

@@ -6,11 +6,10 @@ import hashlib
 import os
 import re
 import socket
-import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -112,30 +111,3 @@ def environment() -> dict[str, str]:
 def served(versions: Versions) -> dict[str, bool]:
     """Versions of the tiny model, and which is the default."""
     return {model.version: model.default for model in versions.all("tiny")}
-
-
-@contextmanager
-def callers(server: Server) -> Iterator[set[str | None]]:
-    """Classify all the while; yields the versions that answered. No request may fail."""
-    answered: set[str | None] = set()
-    failures: list[Exception] = []
-    ended = threading.Event()
-
-    def call() -> None:
-        with server.client("tiny") as client:
-            while not ended.is_set():
-                try:
-                    answered.add(client.classify("good film", details=True).version)
-                except Exception as error:
-                    failures.append(error)
-
-    threads = [threading.Thread(target=call) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield answered
-    finally:
-        ended.set()
-        for thread in threads:
-            thread.join()
-    assert not failures

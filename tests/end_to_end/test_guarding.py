@@ -108,8 +108,7 @@ def test_clients_take_a_new_key_without_losing_a_request(server: Server) -> None
         wait_until(renewed)
         answered = seen.answers.total()
         wait_until(lambda: seen.answers.total() > answered + 20)
-    assert seen.failures == {}
-    assert seen.wrong == []
+    seen.assert_whole()
 
 
 @pytest.mark.parametrize(

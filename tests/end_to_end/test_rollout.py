@@ -22,7 +22,8 @@ from bertserve.errors import RolloutFailed, ServerError
 from bertserve.rollout import Limits, rollback, rollout
 from bertserve.server import Server, start
 from bertserve.versions import RETIRED, Versions
-from serving import callers, environment, served, wait_until, write_config
+from faults import our_callers
+from serving import environment, served, wait_until, write_config
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +51,11 @@ def test_a_failure_at_each_step_puts_everything_back(
 
     monkeypatch.setattr(rollouts, step, fail)
     with (
-        callers(server),
+        our_callers(server) as seen,
         pytest.raises(RolloutFailed, match=r"something.*1\.0 is served as before"),
     ):
         rollout(server, archives[1], watch=0)
+    seen.assert_whole()
     assert served(Versions(server)) == {"1.0": True}
 
 
@@ -124,18 +126,19 @@ def test_a_canary_gets_its_share_and_is_taken(archives: list[Path], server: Serv
 
 def test_a_rollout_and_a_rollback_under_load(archives: list[Path], server: Server) -> None:
     steps: list[str] = []
-    with callers(server) as answered:
+    with our_callers(server) as seen:
         outcome = rollout(server, archives[1], watch=2, report=steps.append)
         assert (outcome.former, outcome.version, outcome.retired) == ("1.0", "2.0", False)
         assert outcome.comparison is not None
         assert outcome.comparison.texts == len(golden(archives[1])) == 32
         assert served(Versions(server)) == {"1.0": False, "2.0": True}
-        assert answered == {"1.0", "2.0"}
+        assert set(seen.answers) == {"1.0", "2.0"}
         start = time.monotonic()
         assert rollback(server, "tiny").version == "1.0"
         assert time.monotonic() - start < 60
         assert served(Versions(server)) == {"1.0": True, "2.0": False}
         assert rollback(server, "tiny").version == "2.0"  # and forth again
+    seen.assert_whole()
     assert [step.partition(" ")[0] for step in steps if not step.startswith("watching")] == [
         "loading", "proving", "comparing", "making", "waiting",
     ]  # fmt: skip

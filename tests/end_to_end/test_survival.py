@@ -78,12 +78,6 @@ def others(server: Server, threads: int = 4) -> AbstractContextManager[Seen]:
     )
 
 
-def assert_whole(seen: Seen) -> None:
-    assert seen.failures == {}
-    assert seen.wrong == []
-    assert seen.answers.total() > 0
-
-
 def go_on(seen: Seen, requests: int = 20) -> None:
     """Wait until so many more are answered."""
     wanted = seen.answers.total() + requests
@@ -97,7 +91,7 @@ def test_a_worker_is_killed_again_and_again(server: Server) -> None:
         wait_until(lambda: len(worker_pids(server)) == 2)
         go_on(seen)
         go_on(foreign)
-    assert_whole(seen)
+    seen.assert_whole()
     assert set(foreign.failures) <= {"status 500", "status 507"}
     assert foreign.failures.total() <= KILLS  # what was at the worker
 
@@ -108,7 +102,7 @@ def test_a_worker_hangs(server: Server) -> None:
         hang_worker(server)
         go_on(seen)
         go_on(foreign)
-    assert_whole(seen)
+    seen.assert_whole()
     assert "hung" not in foreign.failures
 
 
@@ -118,7 +112,7 @@ def test_a_queue_overflows(server: Server) -> None:
         with others(server, threads=40) as foreign:
             wait_until(lambda: foreign.failures.total() > 100)
         go_on(seen)
-    assert_whole(seen)
+    seen.assert_whole()
     assert set(foreign.failures) <= {"status 503", "ConnectionResetError", "BrokenPipeError"}
     assert foreign.answers.total() > 0
 
@@ -131,8 +125,8 @@ def test_no_log_line_can_be_written(server: Server) -> None:
         go_on(seen, 300)
         go_on(foreign, 100)
     assert access.stat().st_size == size
-    assert_whole(seen)
-    assert_whole(foreign)
+    seen.assert_whole()
+    foreign.assert_whole()
     kill_front_end(server)  # for it stays without a log
 
 
@@ -145,7 +139,7 @@ def test_the_server_goes_away_and_comes_back(
         end(server)
         again = start(read_config(config), store)
         go_on(seen)
-    assert_whole(seen)
+    seen.assert_whole()
     assert Versions(again).one("tiny").ready == 2
 
 
@@ -169,7 +163,7 @@ def test_a_broken_archive_changes_nothing(
         with pytest.raises(BertserveError) as error:
             rollout(server, broken, watch=0)
         go_on(seen)
-    assert_whole(seen)
+    seen.assert_whole()
     assert set(seen.answers) == {"1.0"}
     assert [each.version for each in Versions(server).all("tiny")] == ["1.0"]
     assert [path.name for path in store.glob("*.mar")] == ["tiny-1.0.mar"]
@@ -196,7 +190,7 @@ def test_memory_of_a_gpu_runs_out(archives: list[Path], server: Server, tmp_path
         together = client.classify(texts)
         alone = [client.classify(text) for text in texts]
         go_on(seen)
-    assert_whole(seen)
+    seen.assert_whole()
     for found, expected in zip(together, alone, strict=True):
         assert isinstance(found, Prediction)
         assert found.probabilities == pytest.approx(expected.probabilities, abs=0.02)

@@ -16,7 +16,8 @@ from bertserve.errors import ModelNotFound, PackageError, ServerError
 from bertserve.keys import bearer
 from bertserve.server import Server
 from bertserve.versions import RETIRED, Versions
-from serving import callers, environment, served, wait_until, write_config
+from faults import our_callers
+from serving import environment, served, wait_until, write_config
 
 Start = Callable[..., Server]
 
@@ -41,20 +42,21 @@ def test_a_version_takes_over_while_requests_go_on(
     config = write_config(tmp_path)
     server = start_another(store, config)
     versions = Versions(server)
-    with callers(server) as answered:
+    with our_callers(server) as seen:
         listed = json.loads(run(config, "register", archives[1]).stdout)
         assert (listed["version"], listed["ready"], listed["default"]) == ("2.0", 1, False)
         assert served(versions) == {"1.0": True, "2.0": False}
-        assert answered == {"1.0"}
+        assert set(seen.answers) == {"1.0"}
         assert run(config, "set-default", "tiny", "2.0").returncode == 0
         assert served(versions) == {"1.0": False, "2.0": True}
-        answered.clear()
+        seen.answers.clear()
         versions.scale("tiny", None, 2)
         assert versions.one("tiny").ready == 2
         versions.unregister("tiny", "1.0")
-        answered.clear()
-        wait_until(lambda: bool(answered))
-        assert answered == {"2.0"}
+        seen.answers.clear()
+        wait_until(seen.answers.total)
+        assert set(seen.answers) == {"2.0"}
+    seen.assert_whole()
     assert served(versions) == {"2.0": True}
     assert [path.name for path in (store / RETIRED).iterdir()] == ["tiny-1.0.mar"]
     (listed,) = json.loads(run(config, "list").stdout)
