@@ -11,12 +11,15 @@ until it is trusted, Ctrl-C too, puts the former default back.
 from __future__ import annotations
 
 import json
+import signal
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from .archive import golden, inspect
 from .canary import store_canary
@@ -24,7 +27,7 @@ from .errors import BertserveError, ModelNotFound, RolloutFailed, ServerError, T
 from .handler.checksums import sha256
 from .metrics import Metrics
 from .results import Input, Model, Prediction
-from .server import Server
+from .server import Server, alone
 from .versions import RETIRED, Versions
 
 # in the server's state folder: name → the version that was the default before
@@ -71,12 +74,16 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a rollout did; `comparison` is None where there was no version before."""
+    """What a rollout did; `comparison` is None where there was no version before.
+
+    `left` says how the former version is left: `retired`, `kept` with one worker, or `busy`, with all it
+    had, for callers name it.
+    """
 
     name: str
     version: str
     former: str | None
-    retired: bool
+    left: Literal["retired", "kept", "busy"] | None
     comparison: Comparison | None
 
 
@@ -100,31 +107,44 @@ def rollout(
     versions = Versions(server)
     facts = inspect(archive)
     name, version = facts["name"], facts["version"]
-    former = _default(versions, name)
-    comparison = None
-    report(f"loading {name} {version}")
-    with _undone_on_failure(versions, name, version, former, report):
-        model = _load(versions, archive, name, version, former)
-        report("proving its probabilities")
-        own = golden(archive)
-        _prove(server, model, own)
-        if former:
-            report(f"comparing it with {former.version}")
-            comparison = compare(server, former, model, texts or [text for text, _ in own])
-            _check(comparison, limits)
-        report(f"making {version} the default")
-        versions.set_default(name, version)
+    comparison, left = None, None
+    with _alone(server):
+        former = _default(versions, name)
+        report(f"loading {name} {version}")
+        with _undone_on_failure(versions, name, version, former, report):
+            model = _load(versions, archive, name, version, former)
+            report("proving its probabilities")
+            own = golden(archive)
+            _prove(server, model, own)
+            if former:
+                report(f"comparing it with {former.version}")
+                comparison = compare(server, former, model, texts or [text for text, _ in own])
+                _check(comparison, limits)
+            report(f"making {version} the default")
+            versions.set_default(name, version)
+            _watch(server, model, own[0][0], watch, limits, comparison, report)
         store_canary(versions.state, name, None)
-        _watch(server, model, own[0][0], watch, limits, comparison, report)
-    if former:
-        _remember(server, name, former.version)
-        report(f"waiting until {former.version} is idle")
+        if former:
+            _remember(server, name, former.version)
+            left = _put_aside(versions, former, retire, report)
+    return Outcome(name, version, former.version if former else None, left, comparison)
+
+
+def _put_aside(
+    versions: Versions, former: Model, retire: bool, report: Report
+) -> Literal["retired", "kept", "busy"]:
+    """Leave the former version with one worker, or take it away, once it is idle."""
+    report(f"waiting until {former.version} is idle")
+    try:
         versions.drain(former)
-        if retire:
-            versions.unregister(name, former.version)
-        elif former.wanted > 1:
-            versions.scale(name, former.version, 1)
-    return Outcome(name, version, former.version if former else None, retire, comparison)
+    except ServerError:
+        return "busy"
+    if retire:
+        versions.unregister(former.name, former.version)
+        return "retired"
+    if former.wanted > 1:
+        versions.scale(former.name, former.version, 1)
+    return "kept"
 
 
 def rollback(server: Server, name: str, report: Report = lambda _: None) -> Model:
@@ -132,8 +152,12 @@ def rollback(server: Server, name: str, report: Report = lambda _: None) -> Mode
 
     Its further workers load while it answers already.
     """
-    versions = Versions(server)
-    current = versions.one(name)
+    with _alone(server):
+        return _back(Versions(server), name, report)
+
+
+def _back(versions: Versions, name: str, report: Report) -> Model:
+    server, current = versions.server, versions.one(name)
     former = _former(server).get(name)
     if former is None or former == current.version:
         raise ServerError(
@@ -203,15 +227,35 @@ def _undone_on_failure(
         yield
     except BaseException as error:
         report("putting everything back")
-        if former and versions.one(name).version != former.version:
-            versions.set_default(name, former.version)
-        added = next((m for m in _versions(versions, name) if m.version == version), None)
-        if added and not served_before:
-            versions.unregister(name, version)
+        with _undisturbed():
+            if former and versions.one(name).version != former.version:
+                versions.set_default(name, former.version)
+            added = next((m for m in _versions(versions, name) if m.version == version), None)
+            if added and not served_before:
+                versions.unregister(name, version)
         if not isinstance(error, BertserveError):
             raise
         still = f"; {former.version} is served as before" if former else ""
         raise RolloutFailed(f"{name} {version} is not taken: {error}{still}") from error
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let no second Ctrl-C interrupt what the first one began."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are not for us
+        return
+    before = {each: signal.signal(each, signal.SIG_IGN) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _alone(server: Server) -> AbstractContextManager[None]:
+    refusal = "another rollout or rollback is under way on this server; wait for it"
+    return alone(Path(server.directory) / "rollout.lock", refusal)
 
 
 def _prove(server: Server, model: Model, own: Sequence[tuple[str, dict[str, float]]]) -> None:
@@ -265,7 +309,8 @@ def _watch(
     before = Metrics(server.addresses.metrics)
     taken: list[float] = []
     end = time.monotonic() + seconds
-    with server.client(model.name, deadline=0) as client:
+    # the default version, whatever canary there is
+    with server.client(model.name, version=lambda _: None, deadline=0) as client:
         while (left := end - time.monotonic()) > 0:
             report(f"watching {model.version}: {left:.0f} s")
             start = time.monotonic()

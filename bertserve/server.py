@@ -173,20 +173,19 @@ def start(
     """
     directory = state_directory(Path(config.path))
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _only_starter(directory):
+    refusal = "another `bertserve serve` is starting this server; wait for it"
+    with alone(directory / "lock", refusal):
         return _start(config, directory, model_store, progress)
 
 
 @contextlib.contextmanager
-def _only_starter(directory: Path) -> Iterator[None]:
-    """Hold the right to start a server in a state folder."""
-    with (directory / "lock").open("w") as lock:
+def alone(lock_file: Path, refusal: str) -> Iterator[None]:
+    """Hold a right that one program at a time has; ServerError with the refusal for all others."""
+    with lock_file.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ServerError(
-                "another `bertserve serve` is starting this server; wait for it"
-            ) from None
+            raise ServerError(refusal) from None
         yield
 
 

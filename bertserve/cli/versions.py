@@ -32,6 +32,12 @@ _COMPARED = {
     "entropy": "{:.3f}",
 }
 _MOST_LABELS = 10
+# what a rollout has done with the former version
+_LEFT = {
+    "retired": "is served no more",
+    "kept": "stays with one worker, for `bertserve rollback`",
+    "busy": "stays as it is, for callers ask for it by its version",
+}
 
 
 class Share(str, Enum):
@@ -93,12 +99,7 @@ def rollout(
             soft_wrap=True,
         )
     if outcome.former:
-        left = (
-            "is served no more"
-            if outcome.retired
-            else "stays with one worker, for `bertserve rollback`"
-        )
-        out.print(f"{escape(outcome.former)} {left}")
+        out.print(f"{escape(outcome.former)} {_LEFT[str(outcome.left)]}")
 
 
 @app.command()

@@ -9,7 +9,7 @@ import pytest
 
 from bertserve.config import PACKAGED, read_config
 from bertserve.errors import NotRunning, ServerError
-from bertserve.server import Server, _only_starter, find, start, state_directory
+from bertserve.server import Server, alone, find, start, state_directory
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +74,7 @@ def test_a_state_that_cannot_be_read_is_no_server(config: Path, content: str) ->
 def test_only_one_at_a_time_starts_a_server(config: Path) -> None:
     directory = state_directory(config)
     directory.mkdir(parents=True)
-    with _only_starter(directory), pytest.raises(ServerError, match="another .* is starting"):
+    with alone(directory / "lock", ""), pytest.raises(ServerError, match="another .* is starting"):
         start(read_config(config))
 
 

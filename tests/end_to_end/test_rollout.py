@@ -20,7 +20,7 @@ from bertserve.client import Client
 from bertserve.config import read_config
 from bertserve.errors import RolloutFailed, ServerError
 from bertserve.rollout import Limits, rollback, rollout
-from bertserve.server import Server, start
+from bertserve.server import Server, alone, start
 from bertserve.versions import RETIRED, Versions
 from faults import our_callers
 from serving import environment, served, wait_until, write_config
@@ -72,6 +72,13 @@ def test_probabilities_that_are_not_those_of_the_archive_are_noticed(
     monkeypatch.setattr(rollouts, "golden", lambda _: own)
     with pytest.raises(RolloutFailed, match="its probabilities differ by"):
         rollout(server, archives[1], watch=0)
+
+
+def test_one_rollout_at_a_time(archives: list[Path], server: Server) -> None:
+    held = alone(Path(server.directory) / "rollout.lock", "")
+    with held, pytest.raises(ServerError, match="another rollout or rollback is under way"):
+        rollout(server, archives[1], watch=0)
+    assert served(Versions(server)) == {"1.0": True}
 
 
 def test_ctrl_c_puts_everything_back(archives: list[Path], server: Server, config: Path) -> None:
@@ -128,7 +135,7 @@ def test_a_rollout_and_a_rollback_under_load(archives: list[Path], server: Serve
     steps: list[str] = []
     with our_callers(server) as seen:
         outcome = rollout(server, archives[1], watch=2, report=steps.append)
-        assert (outcome.former, outcome.version, outcome.retired) == ("1.0", "2.0", False)
+        assert (outcome.former, outcome.version, outcome.left) == ("1.0", "2.0", "kept")
         assert outcome.comparison is not None
         assert outcome.comparison.texts == len(golden(archives[1])) == 32
         assert served(Versions(server)) == {"1.0": False, "2.0": True}
