@@ -12,6 +12,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from .errors import ServerError
+from .handler.errors import SERIOUS
 
 _OK = ("ok", "partial")
 Labels = dict[str, str]
@@ -76,6 +77,16 @@ class Metrics:
 
         failed = since("Requests5XX")
         return _share(failed, failed + since("Requests2XX") + since("Requests4XX"))
+
+    def serious_since(self, before: Metrics, model: str, version: str) -> float:
+        """Share of a version's texts since then, over any protocol, that failed by no caller's fault."""
+
+        def since(**labels: str) -> float:
+            own = {"model": model, "version": version, **labels}
+            name = "bertserve_texts_total"
+            return self.total(name, **own) - before.total(name, **own)
+
+        return _share(sum(since(code=code) for code in SERIOUS), since())
 
     def observed(self, model: str, version: str) -> Observed:
         """What one version did."""

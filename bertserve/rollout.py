@@ -27,7 +27,7 @@ from .errors import BertserveError, ModelNotFound, RolloutFailed, ServerError, T
 from .handler.checksums import sha256
 from .metrics import Metrics
 from .results import Input, Model, Prediction
-from .server import Server, alone
+from .server import Server, alone, distrust
 from .versions import RETIRED, Versions
 
 # in the server's state folder: name → the version that was the default before
@@ -36,6 +36,7 @@ FORMER = "former.json"
 _NEAR = {"float32": 1e-4}
 _NEAR_IN_HALF_PRECISION = 0.05
 _PROBE = 0.5  # seconds between looks at a version that is watched
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _ENOUGH = 5  # looks before their median counts
 _REPEATS = 3  # so that each worker is asked
 _SHORT = 0.05  # seconds; of shorter requests chance decides how long they take
@@ -107,6 +108,8 @@ def rollout(
     versions = Versions(server)
     facts = inspect(archive)
     name, version = facts["name"], facts["version"]
+    if not (own := golden(archive)):
+        raise RolloutFailed(f"{archive} brings no texts to prove itself on; package it again")
     comparison, left = None, None
     with _alone(server):
         former = _default(versions, name)
@@ -114,18 +117,19 @@ def rollout(
         with _undone_on_failure(versions, name, version, former, report):
             model = _load(versions, archive, name, version, former)
             report("proving its probabilities")
-            own = golden(archive)
             _prove(server, model, own)
             if former:
                 report(f"comparing it with {former.version}")
                 comparison = compare(server, former, model, texts or [text for text, _ in own])
                 _check(comparison, limits)
             report(f"making {version} the default")
+            if former:
+                _remember(server, name, former.version)
             versions.set_default(name, version)
+            distrust(versions.state, name, former.version if former else None)
             _watch(server, model, own[0][0], watch, limits, comparison, report)
         store_canary(versions.state, name, None)
         if former:
-            _remember(server, name, former.version)
             left = _put_aside(versions, former, retire, report)
     return Outcome(name, version, former.version if former else None, left, comparison)
 
@@ -222,21 +226,38 @@ def _load(
 def _undone_on_failure(
     versions: Versions, name: str, version: str, former: Model | None, report: Report
 ) -> Iterator[None]:
-    served_before = any(model.version == version for model in _versions(versions, name))
+    before = next((model for model in _versions(versions, name) if model.version == version), None)
+    remembered = _former(versions.server).get(name)
     try:
         yield
     except BaseException as error:
-        report("putting everything back")
         with _undisturbed():
-            if former and versions.one(name).version != former.version:
-                versions.set_default(name, former.version)
-            added = next((m for m in _versions(versions, name) if m.version == version), None)
-            if added and not served_before:
-                versions.unregister(name, version)
+            report("putting everything back")
+            now = _undo(versions, name, version, former, before)
+        if former and remembered:
+            _remember(versions.server, name, remembered)
         if not isinstance(error, BertserveError):
             raise
-        still = f"; {former.version} is served as before" if former else ""
-        raise RolloutFailed(f"{name} {version} is not taken: {error}{still}") from error
+        raise RolloutFailed(f"{name} {version} is not taken: {error}{now}") from error
+    distrust(versions.state, name, None)
+
+
+def _undo(
+    versions: Versions, name: str, version: str, former: Model | None, before: Model | None
+) -> str:
+    """Serve what was served: the former default version, and `before`, the version itself; says so."""
+    try:
+        if former and versions.one(name).version != former.version:
+            versions.set_default(name, former.version)
+        added = next((m for m in _versions(versions, name) if m.version == version), None)
+        if added and before is None:
+            versions.unregister(name, version)
+        elif added and before and added.wanted != before.wanted:
+            versions.scale(name, version, before.wanted)
+        distrust(versions.state, name, None)
+    except BertserveError as error:  # a start before that is mended serves the former version
+        return f"; and not everything could be put back ({error}): look at `bertserve models list`"
+    return f"; {former.version} is served as before" if former else ""
 
 
 @contextmanager
@@ -245,7 +266,7 @@ def _undisturbed() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are not for us
         return
-    before = {each: signal.signal(each, signal.SIG_IGN) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {each: signal.signal(each, signal.SIG_IGN) for each in _ENDINGS}
     try:
         yield
     finally:
@@ -318,10 +339,13 @@ def _watch(
             taken.append(time.monotonic() - start)
             if answered.version != model.version:
                 raise ServerError(f"{answered.version} was made the default by somebody else")
-            failed = Metrics(server.addresses.metrics).failed_since(before)
+            now = Metrics(server.addresses.metrics)
+            failed = max(
+                now.failed_since(before), now.serious_since(before, model.name, model.version)
+            )
             if failed > limits.errors:
                 raise ServerError(
-                    f"{failed:.2%} of the server's requests fail since it is the default; "
+                    f"{failed:.2%} of the requests fail since it is the default; "
                     f"{limits.errors:.2%} is allowed"
                 )
             if comparison and len(taken) >= _ENOUGH:

@@ -45,6 +45,7 @@ STOP_TIMEOUT = 30.0
 _PORT_TIMEOUT = 3.0
 _POLL = 0.2
 _LOG_CONFIG = Path(__file__).parent / "log4j2.xml"
+_UNTRUSTED = "untrusted.json"  # in the state folder, while a rollout is under way
 _METRICS_CONFIG = Path(__file__).parent / "metrics.yaml"
 
 Progress = Callable[[Sequence[Model]], None]
@@ -200,6 +201,7 @@ def _start(config: Config, directory: Path, model_store: Path | None, progress: 
     _check_ports(config)
     before = serving_before(directory / "logs")
     defaults = {was.name: was.version for was in before if was.default}
+    defaults |= take_untrusted(directory)
     order = load_order(archives, defaults)
     _forget(directory)
     tail = LogTail(directory / "logs")
@@ -265,6 +267,26 @@ def _forget(directory: Path) -> None:
         shutil.rmtree(json.loads(state.read_bytes())["scratch"], ignore_errors=True)
     state.unlink(missing_ok=True)
     (directory / "key_file.json").unlink(missing_ok=True)
+
+
+def distrust(directory: Path, name: str, former: str | None) -> None:
+    """While a rollout is under way, have a start serve the former version by default; None ends that."""
+    file = directory / _UNTRUSTED
+    if former is None:
+        file.unlink(missing_ok=True)
+    else:
+        file.write_text(json.dumps({name: former}))
+
+
+def take_untrusted(directory: Path) -> dict[str, str]:
+    """Name → version that was the default before a rollout that never ended; forgotten from now on."""
+    file = directory / _UNTRUSTED
+    try:
+        found = dict(json.loads(file.read_bytes()))
+    except (OSError, ValueError):
+        return {}
+    file.unlink()
+    return found
 
 
 def _check_ports(config: Config) -> None:
@@ -341,10 +363,20 @@ def _complete(config: Config, directory: Path) -> Path:
     """A copy of config.properties that names our metrics.yaml, which it cannot know the place of."""
     if config.metrics_config:
         return Path(config.path)
-    text = Path(config.path).read_text()
     complete = directory / "config.properties"
-    complete.write_text(f"{text}\nmetrics_config={_METRICS_CONFIG.resolve()}\n")
+    metrics = _as_property(str(_METRICS_CONFIG.resolve()))
+    own = f"\nmetrics_config={metrics}\n".encode("ascii")
+    complete.write_bytes(Path(config.path).read_bytes() + own)
     return complete
+
+
+def _as_property(text: str) -> str:
+    """As Java reads a value, which takes a file of properties for Latin-1."""
+    units = text.encode("utf-16-be")
+    codes = (int.from_bytes(units[i : i + 2], "big") for i in range(0, len(units), 2))
+    return "".join(
+        chr(code) if code < 128 and code != ord("\\") else f"\\u{code:04x}" for code in codes
+    )
 
 
 def _scale_as_before(

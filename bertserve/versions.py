@@ -28,7 +28,7 @@ from .management import CHANGING, LOADING, change, scaling
 from .metrics import Metrics, Observed
 from .protos import management_pb2
 from .results import Description, Model
-from .server import Server
+from .server import Server, distrust
 
 RETIRED = "retired"
 _DRAIN, _QUIET, _BUSY = 60.0, 1.0, 0.02  # seconds, seconds, of a core
@@ -83,8 +83,8 @@ class Versions:
     def store(self, archive: Path, file_name: str) -> Path:
         """Copy an archive into the model store, whole or not at all."""
         target = self.model_store / file_name
-        if archive.resolve() == target.resolve():
-            return target
+        if archive.resolve().parent == self.model_store.resolve():
+            return archive.resolve()
         if target.exists() and sha256(target) != sha256(archive):
             raise ServerError(
                 f"{target} is another archive; take it out of the model store, or choose a new version"
@@ -113,13 +113,10 @@ class Versions:
 
     def set_default(self, name: str, version: str) -> None:
         """Answer requests that name no version with this one, from the next request on."""
-        model = self.one(name, version)
-        if not model.ready:
-            raise ServerError(
-                f"{name} {version} has no worker that is READY; it would answer nobody"
-            )
+        self._ready(name, version)
         request = management_pb2.SetDefaultRequest(model_name=name, model_version=version)
         self._change("SetDefault", request, CHANGING)
+        distrust(self.state, name, None)
 
     def unregister(self, name: str, version: str) -> None:
         """Serve a version no more; its archive moves to `retired/`, so that no start serves it again.
@@ -162,12 +159,9 @@ class Versions:
 
     def canary(self, name: str, version: str, percent: float, by: str = "text") -> None:
         """Send a share of the requests of our clients on this machine to a version; 0 ends it."""
-        model = self.one(name, version)
-        if not model.ready:
-            raise ServerError(
-                f"{name} {version} has no worker that is READY; it would answer nobody"
-            )
         canary = Canary(version, percent, "random" if by == "random" else "text")
+        if percent:
+            self._ready(name, version)
         store_canary(self.state, name, canary if percent else None)
 
     def compare(self, name: str, *versions: str) -> list[Observed]:
@@ -188,6 +182,13 @@ class Versions:
     def memory(self, model: Model) -> int:
         """Bytes that its workers hold for themselves alone."""
         return int(_over_workers(model, lambda process: process.memory_full_info().uss))
+
+    def _ready(self, name: str, version: str) -> None:
+        """ServerError where a version has no worker."""
+        if not self.one(name, version).ready:
+            raise ServerError(
+                f"{name} {version} has no worker that is READY; it would answer nobody"
+            )
 
     @property
     def state(self) -> Path:

@@ -28,6 +28,8 @@ STATUS_OF = {
     "explanations_unsupported": 501,
     "overloaded": 503,
 }
+# codes that are not the caller's fault
+SERIOUS = ("internal_error", "model_output_invalid", "overloaded")
 
 
 class RequestError(Exception):

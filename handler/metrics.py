@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from .errors import RequestError
+from .errors import SERIOUS, RequestError
 from .values import Prediction
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,6 @@ STEPS = ("wire", "tokenize", "forward", "probabilities")
 # upper bounds of what confidence and entropy are sorted into
 CONFIDENCE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 ENTROPY = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-_SERIOUS = ("internal_error", "model_output_invalid", "overloaded")  # codes to be alarmed at
 _INTERVAL = 1.0  # seconds
 _PREFIX = "bertserve_"
 # they would end a value in TorchServe's line for a metric, or the line
@@ -71,7 +70,7 @@ class Metrics:
         """Make known what is counted, so that its first increase is seen as one."""
         self.take()  # what was counted while the model warmed up
         for name in ("requests_total", "texts_total"):
-            for code in ("ok", *_SERIOUS):
+            for code in ("ok", *SERIOUS):
                 self.add(name, 0, code)
         self.add("requests_total", 0, "partial")
         for name in ("batches_total", "tokens_total", "padding_tokens_total"):
@@ -160,7 +159,7 @@ class Reporter:
     def _dimensions(self, names: Sequence[str], labels: tuple[str, ...]) -> str:
         values = (*self._names, *labels)
         pairs = zip(names, values, strict=True)
-        return ",".join(f"{name}:{value.translate(_BREAKS)}" for name, value in pairs)
+        return ",".join(f"{name}:{value.translate(_BREAKS) or '_'}" for name, value in pairs)
 
     def _knows(self, name: str) -> bool:
         try:

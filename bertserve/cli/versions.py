@@ -74,7 +74,9 @@ def rollout(
 ) -> None:
     """Make an archive the default version of its model, or leave everything as it was."""
     server = servers.find(config)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: put everything back
+    for ending in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: put everything back
+        if signal.getsignal(ending) is not signal.SIG_IGN:  # nohup
+            signal.signal(ending, signal.default_int_handler)
     with steps_listed() as report:
         outcome = rollouts.rollout(
             server,

@@ -87,6 +87,19 @@ def test_the_share_of_failed_requests_is_since_then() -> None:
         assert Metrics(address).failed_since(Metrics(address)) == 0
 
 
+def test_texts_that_fail_by_no_caller_s_fault_are_those_of_the_version() -> None:
+    with showing(TEXT) as address:
+        before = Metrics(address)
+    one = 'bertserve_texts_total{model="m",version="1",code='
+    later = TEXT.replace(f'{one}"ok",Hostname="h",}} 10.0', f'{one}"ok",Hostname="h",}} 13.0')
+    later = later.replace(f'{one}"empty_text",Hostname="h",}} 2.0', f'{one}"empty_text",}} 3.0')
+    later += f'{one}"model_output_invalid",}} 1.0\n'
+    with showing(later) as address:
+        now = Metrics(address)
+    assert now.serious_since(before, "m", "1") == pytest.approx(1 / 5)
+    assert now.serious_since(before, "m", "2") == 0
+
+
 def test_a_server_without_metrics_is_an_error() -> None:
     with showing("") as address, pytest.raises(ServerError, match="metrics_mode=prometheus"):
         Metrics(address)

@@ -192,6 +192,12 @@ def test_health_needs_no_token(front: Proxy) -> None:
         assert http.get("/v2").status_code == 200
 
 
+def test_a_health_check_with_a_body_is_answered(front: Proxy) -> None:
+    with front.http(token=None) as http:
+        assert http.post("/ping", content=b"{}").status_code == 200
+        assert http.request("GET", "/v2/health/live", content=b"{}").status_code == 200
+
+
 def test_models_are_asked_by_post(front: Proxy) -> None:
     with front.http() as http:
         assert refusal(http.get("/predictions/tiny")) == (405, "method_not_allowed")

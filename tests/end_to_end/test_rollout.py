@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,10 +21,10 @@ from bertserve.client import Client
 from bertserve.config import read_config
 from bertserve.errors import RolloutFailed, ServerError
 from bertserve.rollout import Limits, rollback, rollout
-from bertserve.server import Server, alone, start
+from bertserve.server import Server, alone, find, start
 from bertserve.versions import RETIRED, Versions
-from faults import our_callers
-from serving import environment, served, wait_until, write_config
+from faults import kill_front_end, our_callers
+from serving import environment, served, spoil, wait_until, write_config
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +32,20 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_config(tmp_path_factory.mktemp("rollout"))
 
 
-@pytest.fixture(scope="module")
-def server(archives: list[Path], config: Path) -> Iterator[Server]:
-    """It serves 1.0 before each test, and again after all that fails."""
+@pytest.fixture(scope="module", autouse=True)
+def _running(archives: list[Path], config: Path) -> Iterator[None]:
     store = config.parent / "store"
     store.mkdir()
     (store / "tiny-1.0.mar").write_bytes(archives[0].read_bytes())
-    server = start(read_config(config), store)
-    yield server
-    server.stop()
+    start(read_config(config), store)
+    yield
+    find(config).stop()
+
+
+@pytest.fixture
+def server(config: Path) -> Server:
+    """It serves 1.0 before each test, and again after all that fails."""
+    return find(config)
 
 
 @pytest.mark.parametrize("step", ["_prove", "compare", "_check", "_watch"])
@@ -74,6 +80,37 @@ def test_probabilities_that_are_not_those_of_the_archive_are_noticed(
         rollout(server, archives[1], watch=0)
 
 
+def test_an_archive_without_texts_to_prove_itself_on(
+    archives: list[Path], server: Server, tmp_path: Path
+) -> None:
+    older = Path(shutil.copy(archives[1], tmp_path))
+    spoil(older, "golden.json", b"{}", unnoticed=True)
+    with pytest.raises(RolloutFailed, match="brings no texts to prove itself on; package it again"):
+        rollout(server, older, watch=0)
+    assert served(Versions(server)) == {"1.0": True}
+
+
+@pytest.mark.parametrize("ending", ["SIGHUP", "killed"])
+def test_a_rollout_that_is_cut_off_can_be_rolled_back(
+    ending: str, archives: list[Path], server: Server, config: Path
+) -> None:
+    process = in_the_background(archives[1], config)
+    wait_until(lambda: served(Versions(server)) == {"1.0": False, "2.0": True})
+    os.kill(process.pid, signal.SIGHUP if ending == "SIGHUP" else signal.SIGKILL)
+    process.communicate(timeout=120)
+    if ending == "killed":
+        assert rollback(server, "tiny").version == "1.0"
+        Versions(server).unregister("tiny", "2.0")
+    assert served(Versions(server)) == {"1.0": True}
+
+
+def in_the_background(archive: Path, config: Path) -> subprocess.Popen[str]:
+    """A rollout that is watched for ever."""
+    command = [sys.executable, "-m", "bertserve", "rollout", str(archive), "--watch", "600"]
+    command += ["--config", str(config), "--json"]
+    return subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
+
+
 def test_one_rollout_at_a_time(archives: list[Path], server: Server) -> None:
     held = alone(Path(server.directory) / "rollout.lock", "")
     with held, pytest.raises(ServerError, match="another rollout or rollback is under way"):
@@ -82,17 +119,28 @@ def test_one_rollout_at_a_time(archives: list[Path], server: Server) -> None:
 
 
 def test_ctrl_c_puts_everything_back(archives: list[Path], server: Server, config: Path) -> None:
-    command = [sys.executable, "-m", "bertserve", "rollout", str(archives[1]), "--watch", "600"]
-    command += ["--config", str(config), "--json"]
-    process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while served(Versions(server)) != {"1.0": False, "2.0": True}:
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-    os.kill(process.pid, signal.SIGINT)
+    process = in_the_background(archives[1], config)
+    wait_until(lambda: served(Versions(server)) == {"1.0": False, "2.0": True})
+    for _ in range(2):  # an impatient one
+        os.kill(process.pid, signal.SIGINT)
     process.communicate(timeout=120)
     assert process.returncode
     assert served(Versions(server)) == {"1.0": True}
+
+
+def test_a_server_that_dies_while_a_version_is_watched_comes_back_with_the_former_one(
+    archives: list[Path], server: Server, config: Path
+) -> None:
+    process = in_the_background(archives[1], config)
+    wait_until((Path(server.directory) / "untrusted.json").exists)
+    assert served(Versions(server)) == {"1.0": False, "2.0": True}
+    process.kill()
+    process.communicate(timeout=60)
+    kill_front_end(server)
+    start(read_config(config), Path(server.model_store))
+    again = find(config)
+    assert served(Versions(again)) == {"1.0": True, "2.0": False}
+    Versions(again).unregister("tiny", "2.0")
 
 
 def test_a_canary_gets_its_share_and_is_taken(archives: list[Path], server: Server) -> None:
