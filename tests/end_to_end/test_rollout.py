@@ -27,6 +27,10 @@ from faults import kill_front_end, our_callers
 from serving import environment, served, spoil, wait_until, write_config
 
 
+# however slow this machine is at the moment
+ANY = Limits(slowdown=1_000)
+
+
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_config(tmp_path_factory.mktemp("rollout"))
@@ -60,14 +64,14 @@ def test_a_failure_at_each_step_puts_everything_back(
         our_callers(server) as seen,
         pytest.raises(RolloutFailed, match=r"something.*1\.0 is served as before"),
     ):
-        rollout(server, archives[1], watch=0)
+        rollout(server, archives[1], watch=0, limits=ANY)
     seen.assert_whole()
     assert served(Versions(server)) == {"1.0": True}
 
 
 def test_labels_that_change_too_often_are_refused(archives: list[Path], server: Server) -> None:
     with pytest.raises(RolloutFailed, match="of 32 texts get another label; 0.0% is allowed"):
-        rollout(server, archives[1], watch=0, limits=Limits(labels_changed=0))
+        rollout(server, archives[1], watch=0, limits=Limits(labels_changed=0, slowdown=1_000))
     assert served(Versions(server)) == {"1.0": True}
 
 
@@ -77,7 +81,7 @@ def test_probabilities_that_are_not_those_of_the_archive_are_noticed(
     own = [(text, dict.fromkeys(found, 1 / len(found))) for text, found in golden(archives[1])]
     monkeypatch.setattr(rollouts, "golden", lambda _: own)
     with pytest.raises(RolloutFailed, match="its probabilities differ by"):
-        rollout(server, archives[1], watch=0)
+        rollout(server, archives[1], watch=0, limits=ANY)
 
 
 def test_an_archive_without_texts_to_prove_itself_on(
@@ -86,7 +90,7 @@ def test_an_archive_without_texts_to_prove_itself_on(
     older = Path(shutil.copy(archives[1], tmp_path))
     spoil(older, "golden.json", b"{}", unnoticed=True)
     with pytest.raises(RolloutFailed, match="brings no texts to prove itself on; package it again"):
-        rollout(server, older, watch=0)
+        rollout(server, older, watch=0, limits=ANY)
     assert served(Versions(server)) == {"1.0": True}
 
 
@@ -107,6 +111,7 @@ def test_a_rollout_that_is_cut_off_can_be_rolled_back(
 def in_the_background(archive: Path, config: Path) -> subprocess.Popen[str]:
     """A rollout that is watched for ever."""
     command = [sys.executable, "-m", "bertserve", "rollout", str(archive), "--watch", "600"]
+    command += ["--slowdown", "1000"]
     command += ["--config", str(config), "--json"]
     return subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
 
@@ -114,7 +119,7 @@ def in_the_background(archive: Path, config: Path) -> subprocess.Popen[str]:
 def test_one_rollout_at_a_time(archives: list[Path], server: Server) -> None:
     held = alone(Path(server.directory) / "rollout.lock", "")
     with held, pytest.raises(ServerError, match="another rollout or rollback is under way"):
-        rollout(server, archives[1], watch=0)
+        rollout(server, archives[1], watch=0, limits=ANY)
     assert served(Versions(server)) == {"1.0": True}
 
 
@@ -168,7 +173,7 @@ def test_a_canary_gets_its_share_and_is_taken(archives: list[Path], server: Serv
             key=server.key,
         ) as mistaken:
             assert mistaken.classify("good film", details=True).version == "1.0"
-        rollout(server, archives[1], watch=0)  # the very version that was tried
+        rollout(server, archives[1], watch=0, limits=ANY)  # the very version that was tried
         assert read_canaries(versions.state) == {}
         assert {client.classify(text, details=True).version for text in texts[:50]} == {"2.0"}
         rollback(server, "tiny")
@@ -182,7 +187,7 @@ def test_a_canary_gets_its_share_and_is_taken(archives: list[Path], server: Serv
 def test_a_rollout_and_a_rollback_under_load(archives: list[Path], server: Server) -> None:
     steps: list[str] = []
     with our_callers(server) as seen:
-        outcome = rollout(server, archives[1], watch=2, report=steps.append)
+        outcome = rollout(server, archives[1], watch=2, report=steps.append, limits=ANY)
         assert (outcome.former, outcome.version, outcome.left) == ("1.0", "2.0", "kept")
         assert outcome.comparison is not None
         assert outcome.comparison.texts == len(golden(archives[1])) == 32
@@ -204,7 +209,7 @@ def test_the_former_version_can_be_retired(archives: list[Path], server: Server)
     if len(served(versions)) > 1:
         versions.set_default("tiny", "1.0")
         versions.unregister("tiny", "2.0")
-    rollout(server, archives[1], watch=0, retire=True)
+    rollout(server, archives[1], watch=0, retire=True, limits=ANY)
     assert served(Versions(server)) == {"2.0": True}
     assert (Path(server.model_store) / RETIRED / "tiny-1.0.mar").exists()
     with pytest.raises(ServerError, match=r"tiny 1\.0 is served no more; roll out its archive"):
