@@ -26,7 +26,6 @@ from bertserve.versions import RETIRED, Versions
 from faults import kill_front_end, our_callers
 from serving import environment, served, spoil, wait_until, write_config
 
-
 # however slow this machine is at the moment
 ANY = Limits(slowdown=1_000)
 
