@@ -157,10 +157,10 @@ def test_the_walk_through_a_rollout_and_a_rollback(checkout: Path, shell: dict[s
 
 
 def without_numbers(printed: str) -> list[str]:
-    """The lines of an output without figures and the spaces that they take; labels in any order."""
+    """The lines of an output without figures and the spaces that they take; of labels that there are."""
     lines = [" ".join(line.split()) for line in printed.strip().splitlines()]
     plain = [re.sub(r"\d[\d.,]*(e-\d+)?", "N", line) for line in lines]
-    return ["label" if line.startswith("label ") else line for line in plain]
+    return list(dict.fromkeys("label" if line.startswith("label ") else line for line in plain))
 
 
 def test_the_quickstart_serves_a_user_s_own_model(
