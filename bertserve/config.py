@@ -11,6 +11,7 @@ from ts.model_server import load_properties
 from .errors import ConfigError
 
 PACKAGED = Path(__file__).parent / "config.properties"
+_METRICS_CONFIG = Path(__file__).parent / "metrics.yaml"
 
 _ADDRESSES = {
     "inference_address": "http://127.0.0.1:8080",
@@ -112,3 +113,23 @@ def _split(url: str) -> tuple[str, int]:
     assert parts.hostname is not None
     assert parts.port is not None
     return parts.hostname, parts.port
+
+
+def complete(config: Config, directory: Path) -> Path:
+    """A copy of config.properties that names our metrics.yaml, which it cannot know the place of."""
+    if config.metrics_config:
+        return Path(config.path)
+    complete = directory / "config.properties"
+    metrics = _as_property(str(_METRICS_CONFIG.resolve()))
+    own = f"\nmetrics_config={metrics}\n".encode("ascii")
+    complete.write_bytes(Path(config.path).read_bytes() + own)
+    return complete
+
+
+def _as_property(text: str) -> str:
+    """As Java reads a value, which takes a file of properties for Latin-1."""
+    units = text.encode("utf-16-be")
+    codes = (int.from_bytes(units[i : i + 2], "big") for i in range(0, len(units), 2))
+    return "".join(
+        chr(code) if code < 128 and code != ord("\\") else f"\\u{code:04x}" for code in codes
+    )

@@ -27,7 +27,8 @@ from .errors import BertserveError, ModelNotFound, RolloutFailed, ServerError, T
 from .handler.checksums import sha256
 from .metrics import Metrics
 from .results import Input, Model, Prediction
-from .server import Server, alone, distrust
+from .server import Server, alone
+from .store import distrust
 from .versions import RETIRED, Versions
 
 # in the server's state folder: name → the version that was the default before

@@ -32,21 +32,26 @@ import psutil
 
 from .canary import StoredCanary
 from .client import Client, GrpcClient
-from .config import PACKAGED, Config
+from .config import PACKAGED, Config, complete
 from .errors import BertserveError, ConfigError, NotRunning, ServerError
 from .keys import Kind, fresh_key
 from .logs import LogTail
 from .management import LOADING, change, scaling
 from .results import Model
-from .store import StoredArchive, WasServed, load_order, serving_before, stored_archives
+from .store import (
+    StoredArchive,
+    WasServed,
+    load_order,
+    serving_before,
+    stored_archives,
+    take_untrusted,
+)
 
 START_TIMEOUT = 900.0
 STOP_TIMEOUT = 30.0
 _PORT_TIMEOUT = 3.0
 _POLL = 0.2
 _LOG_CONFIG = Path(__file__).parent / "log4j2.xml"
-_UNTRUSTED = "untrusted.json"  # in the state folder, while a rollout is under way
-_METRICS_CONFIG = Path(__file__).parent / "metrics.yaml"
 
 Progress = Callable[[Sequence[Model]], None]
 
@@ -269,26 +274,6 @@ def _forget(directory: Path) -> None:
     (directory / "key_file.json").unlink(missing_ok=True)
 
 
-def distrust(directory: Path, name: str, former: str | None) -> None:
-    """While a rollout is under way, have a start serve the former version by default; None ends that."""
-    file = directory / _UNTRUSTED
-    if former is None:
-        file.unlink(missing_ok=True)
-    else:
-        file.write_text(json.dumps({name: former}))
-
-
-def take_untrusted(directory: Path) -> dict[str, str]:
-    """Name → version that was the default before a rollout that never ended; forgotten from now on."""
-    file = directory / _UNTRUSTED
-    try:
-        found = dict(json.loads(file.read_bytes()))
-    except (OSError, ValueError):
-        return {}
-    file.unlink()
-    return found
-
-
 def _check_ports(config: Config) -> None:
     """ServerError if a port stays taken; a server that was killed holds its own for a moment."""
     deadline = time.monotonic() + _PORT_TIMEOUT
@@ -330,7 +315,7 @@ def _launch(config: Config, store: Path, order: Sequence[StoredArchive], directo
     }
     environment.pop("TS_CONFIG_FILE", None)  # it would win over --ts-config
     command = [sys.executable, "-m", "ts.model_server", "--start"]
-    command += ["--ts-config", str(_complete(config, directory)), "--model-store", str(store)]
+    command += ["--ts-config", str(complete(config, directory)), "--model-store", str(store)]
     command += ["--log-config", str(_LOG_CONFIG.resolve())]
     command += ["--models", *(f"{archive.name}={archive.path.name}" for archive in order)]
     with (logs / "console.log").open("w") as console:
@@ -357,26 +342,6 @@ def _launch(config: Config, store: Path, order: Sequence[StoredArchive], directo
         raise
     (directory / "server.json").write_text(json.dumps(asdict(server)))
     return server
-
-
-def _complete(config: Config, directory: Path) -> Path:
-    """A copy of config.properties that names our metrics.yaml, which it cannot know the place of."""
-    if config.metrics_config:
-        return Path(config.path)
-    complete = directory / "config.properties"
-    metrics = _as_property(str(_METRICS_CONFIG.resolve()))
-    own = f"\nmetrics_config={metrics}\n".encode("ascii")
-    complete.write_bytes(Path(config.path).read_bytes() + own)
-    return complete
-
-
-def _as_property(text: str) -> str:
-    """As Java reads a value, which takes a file of properties for Latin-1."""
-    units = text.encode("utf-16-be")
-    codes = (int.from_bytes(units[i : i + 2], "big") for i in range(0, len(units), 2))
-    return "".join(
-        chr(code) if code < 128 and code != ord("\\") else f"\\u{code:04x}" for code in codes
-    )
 
 
 def _scale_as_before(

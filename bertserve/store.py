@@ -14,6 +14,9 @@ from packaging.version import InvalidVersion, Version
 from .archive import MANIFEST
 from .errors import PackageError, ServerError
 
+# in the state folder, while a rollout is under way
+_UNTRUSTED = "untrusted.json"
+
 
 @dataclass(frozen=True)
 class StoredArchive:
@@ -118,3 +121,23 @@ def _read(path: Path) -> StoredArchive:
         raise PackageError(
             f"{path} is no model archive ({error}); build it again, or take it out of the store"
         ) from error
+
+
+def distrust(directory: Path, name: str, former: str | None) -> None:
+    """While a rollout is under way, have a start serve the former version by default; None ends that."""
+    file = directory / _UNTRUSTED
+    if former is None:
+        file.unlink(missing_ok=True)
+    else:
+        file.write_text(json.dumps({name: former}))
+
+
+def take_untrusted(directory: Path) -> dict[str, str]:
+    """Name → version that was the default before a rollout that never ended; forgotten from now on."""
+    file = directory / _UNTRUSTED
+    try:
+        found = dict(json.loads(file.read_bytes()))
+    except (OSError, ValueError):
+        return {}
+    file.unlink()
+    return found

@@ -28,7 +28,8 @@ from .management import CHANGING, LOADING, change, scaling
 from .metrics import Metrics, Observed
 from .protos import management_pb2
 from .results import Description, Model
-from .server import Server, distrust
+from .server import Server
+from .store import distrust
 
 RETIRED = "retired"
 _DRAIN, _QUIET, _BUSY = 60.0, 1.0, 0.02  # seconds, seconds, of a core

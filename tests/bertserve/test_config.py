@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from bertserve.config import PACKAGED, read_config, usual_config
+from bertserve.config import PACKAGED, _as_property, read_config, usual_config
 from bertserve.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -86,3 +86,7 @@ def test_ours_is_hardened_and_every_line_is_explained() -> None:
     assert settings["enable_envvars_config"] == "false"
     for paragraph in "\n".join(lines).strip().split("\n\n"):
         assert paragraph.startswith("#"), f"nothing explains {paragraph}"
+
+
+def test_a_path_is_written_as_java_reads_properties() -> None:
+    assert _as_property("/home/jürgen/\\🙂") == "/home/j\\u00fcrgen/\\u005c\\ud83d\\ude42"

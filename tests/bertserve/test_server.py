@@ -11,13 +11,10 @@ from bertserve.config import PACKAGED, read_config
 from bertserve.errors import NotRunning, ServerError
 from bertserve.server import (
     Server,
-    _as_property,
     alone,
-    distrust,
     find,
     start,
     state_directory,
-    take_untrusted,
 )
 
 
@@ -98,16 +95,3 @@ def test_a_server_that_cannot_be_launched_says_why(
     with pytest.raises(ServerError, match="TorchServe does not start: java not found"):
         start(read_config(config), tmp_path)
     assert not (state_directory(config) / "server.json").exists()
-
-
-def test_a_path_is_written_as_java_reads_properties() -> None:
-    assert _as_property("/home/jürgen/\\🙂") == "/home/j\\u00fcrgen/\\u005c\\ud83d\\ude42"
-
-
-def test_a_version_that_was_never_trusted_is_told_once(tmp_path: Path) -> None:
-    distrust(tmp_path, "m", "1.0")
-    assert take_untrusted(tmp_path) == {"m": "1.0"}
-    assert take_untrusted(tmp_path) == {}
-    distrust(tmp_path, "m", "1.0")
-    distrust(tmp_path, "m", None)
-    assert take_untrusted(tmp_path) == {}

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from bertserve.errors import PackageError, ServerError
-from bertserve.store import load_order, serving_before, stored_archives, version_key
+from bertserve.store import (
+    distrust,
+    load_order,
+    serving_before,
+    stored_archives,
+    take_untrusted,
+    version_key,
+)
 
 
 def write(store: Path, name: str, version: str, file: str | None = None) -> Path:
@@ -105,3 +112,12 @@ def test_without_a_readable_snapshot_nothing_was_serving(
         (tmp_path / "config").mkdir()
         (tmp_path / "config" / "1.cfg").write_text(content)
     assert serving_before(tmp_path) == []
+
+
+def test_a_version_that_was_never_trusted_is_told_once(tmp_path: Path) -> None:
+    distrust(tmp_path, "m", "1.0")
+    assert take_untrusted(tmp_path) == {"m": "1.0"}
+    assert take_untrusted(tmp_path) == {}
+    distrust(tmp_path, "m", "1.0")
+    distrust(tmp_path, "m", None)
+    assert take_untrusted(tmp_path) == {}
