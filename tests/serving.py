@@ -6,11 +6,13 @@ import hashlib
 import os
 import re
 import socket
+import threading
 import time
 import zipfile
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import TypeVar
 
@@ -101,6 +103,19 @@ def wait_until(condition: Callable[[], Found], seconds: float = 120) -> Found:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     return found
+
+
+@contextmanager
+def http_server(handler: type[BaseHTTPRequestHandler], port: int = 0) -> Iterator[str]:
+    """The URL of a server that answers by a handler until the end of the block."""
+    with HTTPServer(("127.0.0.1", port), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def environment() -> dict[str, str]:

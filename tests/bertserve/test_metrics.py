@@ -1,12 +1,12 @@
 import contextlib
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from bertserve.errors import ServerError
 from bertserve.metrics import Metrics
+from serving import http_server
 
 TEXT = """\
 # TYPE bertserve_requests_total counter
@@ -50,14 +50,8 @@ def showing(text: str) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with http_server(Handler) as url:
+        yield url
 
 
 def test_what_a_version_did_is_read() -> None:

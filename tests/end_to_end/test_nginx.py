@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from bertserve.versions import Versions
 from documents import blocks
 from fakes import near
 from proxied import NGINX, PATIENCE, TOKEN, Proxy, change, proxy
-from serving import free_ports, wait_until, write_config
+from serving import free_ports, http_server, wait_until, write_config
 
 NATIVE = b'{"text": "good film", "details": true}'
 FORMS = {
@@ -240,14 +240,8 @@ def repeating(port: int = 0) -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             """Keep the tests' output clean."""
 
-    with HTTPServer(("127.0.0.1", port), Repeat) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with http_server(Repeat, port) as url:
+        yield url
 
 
 def test_no_other_header_reaches_a_worker(configs: list[Config], tmp_path: Path) -> None:
