@@ -35,12 +35,12 @@ FOR_INDEPENDENT_LABELS = ("platt", "isotonic")
 
 
 class Calibration:
-    """Calibrates logits [texts, labels]; `provenance` says what it was fitted on and what it brought."""
+    """Calibrates logits [texts, labels]; `facts` are its file: method, numbers, and what it was fitted on and brought."""
 
     def __init__(self, found: dict[str, Any], labels: int, activation: str) -> None:
         """LoadError where the numbers do not fit the method, or the method does not fit the model."""
         self.method = str(found.get("method"))
-        self.provenance = found.get("provenance")
+        self.facts = found
         if self.method not in METHODS:
             raise LoadError(
                 f"{FILE_NAME}: method is {self.method}; known are {', '.join(METHODS)}"

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 import transformers
 
+from .calibration import read_calibration
 from .classifier import Classifier
 from .device import choose_precision, use_threads
 from .errors import LoadError, RequestError
@@ -63,6 +64,7 @@ class Pipeline:
         self.labels = _read_labels(model_dir, model.config)
         self.problem_type = problem_type(model.config.problem_type, len(self.labels))
         self.activation = choose_activation(self.problem_type, len(self.labels))
+        self.calibration = read_calibration(model_dir, len(self.labels), self.activation)
         self.tokenizer = Tokenizer(tokenizer, self.max_length)
         self.classifier = Classifier(
             model, device, self.tokenizer.pad_token_id, settings.token_budget, self.metrics
@@ -97,7 +99,9 @@ class Pipeline:
         with self.metrics.time("forward"):
             logits, problems = self.classifier(encodings, self.time_limit)
         with self.metrics.time("probabilities"):
-            results = predictions(logits, encodings, self.labels, self.activation)
+            results = predictions(
+                logits, encodings, self.labels, self.activation, self.calibration
+            )
         return [problem or result for problem, result in zip(problems, results, strict=True)]
 
     def describe(self) -> dict[str, Any]:
@@ -116,7 +120,7 @@ class Pipeline:
             "threads": self.threads,
             "token_budget": self.classifier.token_budget,
             "out_of_memory": self.classifier.out_of_memory,
-            "calibration": {"method": "none"},  # TorchServe drops what is null
+            "calibration": self.calibration.facts if self.calibration else {"method": "none"},
         }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
+from .calibration import Calibration
 from .errors import RequestError
 from .values import Encoding, Prediction
 
@@ -32,20 +33,27 @@ def entropies(probabilities: torch.Tensor, activation: str) -> torch.Tensor:
 
 
 def predictions(
-    logits: torch.Tensor, encodings: Sequence[Encoding], labels: Sequence[str], activation: str
+    logits: torch.Tensor,
+    encodings: Sequence[Encoding],
+    labels: Sequence[str],
+    activation: str,
+    calibration: Calibration | None = None,
 ) -> list[Prediction | RequestError]:
     """One Prediction a text, its labels by falling probability, from logits [texts, labels].
 
-    `activation` is the model's own; a text that asks for another one gets that.
+    `activation` is the model's own; a text that asks for another one, or for no calibration, gets that.
     """
     finite = torch.isfinite(logits).all(dim=1).tolist()
-    probabilities = activate(logits, activation)
+    probabilities = activate(calibration(logits) if calibration else logits, activation)
     confidences = probabilities.amax(dim=1).tolist()
     entropy = entropies(probabilities, activation).tolist()
+    plain = [not (calibration and each.calibrated) for each in encodings]
     for index, encoding in enumerate(encodings):
-        if encoding.activation not in (None, activation):
+        wanted = encoding.activation or activation
+        if wanted != activation or (calibration and plain[index]):
             row = slice(index, index + 1)
-            probabilities[row] = activate(logits[row], encoding.activation)
+            probabilities[row] = activate(logits[row], wanted)
+            plain[index] = True
     ranked, order = probabilities.sort(dim=1, descending=True, stable=True)
     rows = zip(
         encodings,
@@ -55,6 +63,7 @@ def predictions(
         logits.gather(1, order).tolist(),
         confidences,
         entropy,
+        plain,
         strict=True,
     )
     return [
@@ -65,11 +74,12 @@ def predictions(
             truncated=encoding.truncated,
             confidence=confidence,
             entropy=uncertainty,
+            calibrated=not is_plain,
         )
         if is_finite
         else RequestError(
             "model_output_invalid",
             "the model's logits for this text are not finite; serve it with --precision float32",
         )
-        for encoding, is_finite, indices, values, raw, confidence, uncertainty in rows
+        for encoding, is_finite, indices, values, raw, confidence, uncertainty, is_plain in rows
     ]

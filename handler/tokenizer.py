@@ -92,7 +92,7 @@ class Tokenizer:
 
     def _encoding(self, encoding: Any, text: Text, *, truncated: bool) -> Encoding:
         types = encoding.type_ids if self._gives_token_types else [0] * len(encoding.ids)
-        return Encoding(encoding.ids, types, truncated, text.activation)
+        return Encoding(encoding.ids, types, truncated, text.activation, text.calibrated)
 
 
 def _chunks(texts: Sequence[Text]) -> Iterator[list[Text]]:

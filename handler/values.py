@@ -15,7 +15,8 @@ class Text:
 
     `max_length` counts tokens, special ones included; None stands for the longest that the model
     reads. A text that is longer is cut where `truncate` is true and an error where it is false.
-    `activation` is `softmax`, `sigmoid` or `none`, in place of the model's own.
+    `activation` is `softmax`, `sigmoid` or `none`, in place of the model's own, of logits as they are.
+    `calibrated` False leaves out the archive's calibration.
     """
 
     text: str
@@ -23,6 +24,7 @@ class Text:
     max_length: int | None = None
     truncate: bool = True
     activation: str | None = None
+    calibrated: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +35,14 @@ class Encoding:
     token_type_ids: list[int]
     truncated: bool
     activation: str | None = None
+    calibrated: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """One text's answer; both maps go from label to number, by falling probability.
 
+    Logits are the model's, probabilities those of calibrated logits where `calibrated` says so.
     `confidence` is the model's own highest probability, whatever function the caller asked for.
     `entropy` is that of the model's own probabilities as a share of the highest that it could be, from 0
     where one label is certain to 1 where all are alike; where labels are independent it is their mean.
@@ -50,6 +54,7 @@ class Prediction:
     truncated: bool
     confidence: float
     entropy: float
+    calibrated: bool
 
 
 class Request(Protocol):

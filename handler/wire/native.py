@@ -4,7 +4,7 @@
     {"text": "…", "text_pair": "…"}                      → map
     {"texts": ["…", {"text": "…", "text_pair": "…"}]}    → [map, map]
 
-Options beside `text` and `texts`: `top_k`, `max_length`, `truncate`, `details`. An optional key may be
+Options beside `text` and `texts`: `top_k`, `max_length`, `truncate`, `details`, `calibrated`. An optional key may be
 null, which is the same as leaving it out.
 """
 
@@ -22,7 +22,7 @@ from .body import kind
 from .checks import boolean, checked_list, checked_text, each, positive, refuse_unknown
 
 _TEXT_KEYS = frozenset({"text", "text_pair"})
-_OPTIONS = frozenset({"top_k", "max_length", "truncate", "details"})
+_OPTIONS = frozenset({"top_k", "max_length", "truncate", "details", "calibrated"})
 _SINGLE_KEYS = _TEXT_KEYS | _OPTIONS
 _KEYS = _SINGLE_KEYS | {"texts"}
 
@@ -67,6 +67,7 @@ class NativeRequest:
             "probabilities": probabilities,
             "tokens": outcome.tokens,
             "truncated": outcome.truncated,
+            "calibrated": outcome.calibrated,
             "logits": dict(islice(outcome.logits.items(), self.top_k)),
         }
 
@@ -125,6 +126,7 @@ def _limits(value: dict[str, Any]) -> dict[str, Any]:
     return {
         "max_length": positive(value, "max_length"),
         "truncate": boolean(value, "truncate", default=True),
+        "calibrated": boolean(value, "calibrated", default=True),
     }
 
 
