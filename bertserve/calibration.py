@@ -49,7 +49,9 @@ def calibrate(logits: Logits, right: Right, method: str, *, independent: bool) -
     if independent and method == "vector":
         raise ConfigError("vector scaling is for labels of which one is right; take platt")
     if not independent and method in ("platt", "isotonic"):
-        raise ConfigError(f"{method} is for labels that are independent; take temperature or vector")
+        raise ConfigError(
+            f"{method} is for labels that are independent; take temperature or vector"
+        )
     if len(right) < _FEWEST:
         raise ConfigError(f"{len(right)} texts are too few to calibrate on; give {_FEWEST} or more")
     fit = _FITS[method]

@@ -96,7 +96,9 @@ def evaluate(
     return Evaluation(
         texts=len(right),
         accuracy=float((predicted == right).all(axis=1).mean()),
-        top={} if independent else {k: _top(probabilities, right, k) for k in TOP if k < len(labels)},
+        top={}
+        if independent
+        else {k: _top(probabilities, right, k) for k in TOP if k < len(labels)},
         macro_f1=_f1(right, predicted, "macro"),
         micro_f1=_f1(right, predicted, "micro"),
         weighted_f1=_f1(right, predicted, "weighted"),
@@ -153,7 +155,10 @@ def bins_of_mass(
 def calibration_error(bins: Sequence[Bin]) -> float:
     """Mean distance between confidence and accuracy, weighted by the predictions of each bin."""
     total = sum(each.count for each in bins)
-    return sum(each.count * abs(each.confidence - each.accuracy) for each in bins if each.count) / total
+    return (
+        sum(each.count * abs(each.confidence - each.accuracy) for each in bins if each.count)
+        / total
+    )
 
 
 def _bin(confidence: Probabilities, correct: NDArray[np.bool_]) -> Bin:
@@ -195,7 +200,9 @@ def _coverage(
     return [(float(n / len(order)), float(right_so_far[n - 1] / n)) for n in kept]
 
 
-def _confusions(predicted: Right, right: Right, labels: Sequence[str]) -> list[tuple[str, str, int]]:
+def _confusions(
+    predicted: Right, right: Right, labels: Sequence[str]
+) -> list[tuple[str, str, int]]:
     wrong = ~(predicted & right).any(axis=1)
     pairs: Counter[tuple[Any, Any]] = Counter(
         zip(right[wrong].argmax(axis=1), predicted[wrong].argmax(axis=1), strict=True)

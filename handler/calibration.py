@@ -42,9 +42,7 @@ class Calibration:
         self.method = str(found.get("method"))
         self.facts = found
         if self.method not in METHODS:
-            raise LoadError(
-                f"{FILE_NAME}: method is {self.method}; known are {', '.join(METHODS)}"
-            )
+            raise LoadError(f"{FILE_NAME}: method is {self.method}; known are {', '.join(METHODS)}")
         if self.method in FOR_INDEPENDENT_LABELS and activation != "sigmoid":
             raise LoadError(f"{FILE_NAME}: {self.method} is for labels that are independent")
         self._numbers = {name: _numbers(found, name) for name in METHODS[self.method]}

@@ -99,9 +99,7 @@ class Pipeline:
         with self.metrics.time("forward"):
             logits, problems = self.classifier(encodings, self.time_limit)
         with self.metrics.time("probabilities"):
-            results = predictions(
-                logits, encodings, self.labels, self.activation, self.calibration
-            )
+            results = predictions(logits, encodings, self.labels, self.activation, self.calibration)
         return [problem or result for problem, result in zip(problems, results, strict=True)]
 
     def describe(self) -> dict[str, Any]:
