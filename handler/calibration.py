@@ -8,14 +8,15 @@ The archive's calibration.json names a method and its numbers:
     {"method": "isotonic", "logits": [[-3.1, …], …], "calibrated": [[-2.0, …], …]}
 
 Every method maps logits to logits, so that softmax or sigmoid follows as it does without one. Platt and
-isotonic calibrate each label for itself and are for labels that are independent.
+isotonic calibrate each label for itself and are for labels that are independent. Levels for decisions
+(see decisions) and where all of it comes from stand beside them.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import torch
 from .errors import LoadError
 
 FILE_NAME = "calibration.json"
-# method → the numbers it needs, each one for all labels or one for each
+# method → the numbers it needs: one for all labels, or one or a list for each
 METHODS = {
     "temperature": ("temperature",),
     "vector": ("weights", "biases"),
@@ -35,65 +36,79 @@ FOR_INDEPENDENT_LABELS = ("platt", "isotonic")
 
 
 class Calibration:
-    """Calibrates logits [texts, labels]; `facts` are its file: method, numbers, and what it was fitted on and brought."""
+    """Calibrates logits [texts, labels] by the numbers of one method."""
 
-    def __init__(self, found: dict[str, Any], labels: int, activation: str) -> None:
+    def __init__(self, found: Mapping[str, Any], labels: int, activation: str) -> None:
         """LoadError where the numbers do not fit the method, or the method does not fit the model."""
         self.method = str(found.get("method"))
-        self.facts = found
         if self.method not in METHODS:
             raise LoadError(f"{FILE_NAME}: method is {self.method}; known are {', '.join(METHODS)}")
         if self.method in FOR_INDEPENDENT_LABELS and activation != "sigmoid":
             raise LoadError(f"{FILE_NAME}: {self.method} is for labels that are independent")
-        self._numbers = {name: _numbers(found, name) for name in METHODS[self.method]}
-        for name, numbers in self._numbers.items():
-            wanted = 1 if name == "temperature" else labels
-            if len(numbers) != wanted:
-                raise LoadError(f"{FILE_NAME}: {name} has {len(numbers)} entries, not {wanted}")
-        if self.method == "temperature" and self._numbers["temperature"][0] <= 0:
-            raise LoadError(f"{FILE_NAME}: temperature must be above 0")
+        if self.method == "isotonic":
+            self._curves = _read_curves(found, labels)
+        elif self.method == "temperature":
+            (self._temperature,) = _read_numbers(found, "temperature", 1).tolist()
+            if self._temperature <= 0:
+                raise LoadError(f"{FILE_NAME}: temperature must be above 0")
+        else:
+            self._weights = _read_numbers(found, "weights", labels)
+            self._biases = _read_numbers(found, "biases", labels)
 
     def __call__(self, logits: torch.Tensor) -> torch.Tensor:
         """Calibrated logits in float32, [texts, labels]."""
         logits = logits.float()
         if self.method == "temperature":
-            return logits / self._numbers["temperature"][0]
+            return torch.div(logits, self._temperature)
         if self.method == "isotonic":
-            curves = zip(*(self._numbers[name] for name in METHODS["isotonic"]), strict=True)
-            columns = [_interpolate(logits[:, i], *curve) for i, curve in enumerate(curves)]
+            columns = [_along(logits[:, i], *curve) for i, curve in enumerate(self._curves)]
             return torch.stack(columns, dim=1)
-        weights, biases = (torch.tensor(self._numbers[name]) for name in ("weights", "biases"))
-        return logits * weights + biases
+        return logits * self._weights + self._biases
 
 
-def read_calibration(archive: Path, labels: int, activation: str) -> Calibration | None:
-    """The calibration beside a model; None where it has none."""
+def read_calibration(folder: Path) -> dict[str, Any] | None:
+    """What calibration.json beside a model holds; None where there is none."""
     try:
-        found = json.loads((archive / FILE_NAME).read_bytes())
+        found = json.loads((folder / FILE_NAME).read_bytes())
     except FileNotFoundError:
         return None
     except ValueError as error:
         raise LoadError(f"{FILE_NAME} is not JSON; run `bertserve calibrate` again") from error
     if not isinstance(found, dict):
         raise LoadError(f"{FILE_NAME} must hold an object; run `bertserve calibrate` again")
-    return Calibration(found, labels, activation)
+    return found
 
 
-def _numbers(found: dict[str, Any], name: str) -> list[Any]:
-    """A list of finite numbers, or of lists of them; one number is a list of one."""
+def _read_numbers(found: Mapping[str, Any], name: str, count: int) -> torch.Tensor:
+    """So many finite numbers; one alone stands without a list."""
     value = found.get(name)
-    listed = value if isinstance(value, list) else [value]
-    flat = [n for entry in listed for n in (entry if isinstance(entry, list) else [entry])]
-    if not all(type(n) in (int, float) and math.isfinite(n) for n in flat):
+    listed: list[Any] = value if isinstance(value, list) else [value]
+    if not all(type(n) in (int, float) and math.isfinite(n) for n in listed):
         raise LoadError(f"{FILE_NAME}: {name} must be finite numbers")
-    return listed
+    if len(listed) != count:
+        raise LoadError(f"{FILE_NAME}: {name} has {len(listed)} entries, not {count}")
+    return torch.tensor(listed, dtype=torch.float32)
 
 
-def _interpolate(
-    values: torch.Tensor, points: Sequence[float], results: Sequence[float]
-) -> torch.Tensor:
-    """Straight lines between points, which rise; beyond the ends what the ends give."""
-    xs, ys = torch.tensor(points), torch.tensor(results)
+def _read_curves(found: Mapping[str, Any], labels: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """For each label points that rise, and what they become."""
+    curves = []
+    for name in METHODS["isotonic"]:
+        rows = found.get(name)
+        if not isinstance(rows, list) or len(rows) != labels:
+            raise LoadError(f"{FILE_NAME}: {name} must hold a list for each of {labels} labels")
+    for points, results in zip(*(found[name] for name in METHODS["isotonic"]), strict=True):
+        count = len(points) if isinstance(points, list) else 0
+        xs = _read_numbers({"logits": points}, "logits", count)
+        ys = _read_numbers({"calibrated": results}, "calibrated", count)
+        if count < 2 or not (xs.diff() > 0).all():
+            raise LoadError(f"{FILE_NAME}: logits of a label must be two or more, and rise")
+        curves.append((xs, ys))
+    return curves
+
+
+def _along(values: torch.Tensor, xs: torch.Tensor, ys: torch.Tensor) -> torch.Tensor:
+    """Straight lines between points; beyond the ends what the ends give."""
     right = torch.searchsorted(xs, values.contiguous()).clamp(1, len(xs) - 1)
     left = right - 1
     share = ((values - xs[left]) / (xs[right] - xs[left])).clamp(0, 1)

@@ -15,8 +15,10 @@ from typing import Any, TypeVar
 import torch
 import transformers
 
-from .calibration import read_calibration
+from .calibration import Calibration, read_calibration
+from .chunks import pieces, together
 from .classifier import Classifier
+from .decisions import Decisions
 from .device import choose_precision, use_threads
 from .errors import LoadError, RequestError
 from .labels import choose_activation, name_labels, problem_type
@@ -64,8 +66,11 @@ class Pipeline:
         self.labels = _read_labels(model_dir, model.config)
         self.problem_type = problem_type(model.config.problem_type, len(self.labels))
         self.activation = choose_activation(self.problem_type, len(self.labels))
-        self.calibration = read_calibration(model_dir, len(self.labels), self.activation)
-        self.tokenizer = Tokenizer(tokenizer, self.max_length)
+        found = read_calibration(model_dir)
+        self.calibration = Calibration(found, len(self.labels), self.activation) if found else None
+        self.decisions = Decisions(self.labels, self.activation, found)
+        self.found = found or {"method": "none"}
+        self.tokenizer = Tokenizer(tokenizer, self.max_length, settings.long_text, settings.stride)
         self.classifier = Classifier(
             model, device, self.tokenizer.pad_token_id, settings.token_budget, self.metrics
         )
@@ -97,9 +102,12 @@ class Pipeline:
 
     def _classify(self, encodings: list[Encoding]) -> list[Prediction | RequestError]:
         with self.metrics.time("forward"):
-            logits, problems = self.classifier(encodings, self.time_limit)
+            logits, problems = self.classifier(pieces(encodings), self.time_limit)
         with self.metrics.time("probabilities"):
-            results = predictions(logits, encodings, self.labels, self.activation, self.calibration)
+            logits, problems = together(logits, problems, encodings, self.settings.aggregation)
+            results = predictions(
+                logits, encodings, self.labels, self.activation, self.calibration, self.decisions
+            )
         return [problem or result for problem, result in zip(problems, results, strict=True)]
 
     def describe(self) -> dict[str, Any]:
@@ -118,7 +126,9 @@ class Pipeline:
             "threads": self.threads,
             "token_budget": self.classifier.token_budget,
             "out_of_memory": self.classifier.out_of_memory,
-            "calibration": self.calibration.facts if self.calibration else {"method": "none"},
+            "long_text": self.settings.long_text,
+            "aggregation": self.settings.aggregation,
+            "calibration": self.found,
         }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from .calibration import Calibration
+from .decisions import Decisions
 from .errors import RequestError
 from .values import Encoding, Prediction
 
@@ -38,22 +39,23 @@ def predictions(
     labels: Sequence[str],
     activation: str,
     calibration: Calibration | None = None,
+    decisions: Decisions | None = None,
 ) -> list[Prediction | RequestError]:
     """One Prediction a text, its labels by falling probability, from logits [texts, labels].
 
-    `activation` is the model's own; a text that asks for another one, or for no calibration, gets that.
+    `activation` is the model's own; a text that asks for another one, or for no calibration, gets that,
+    and a decision without the archive's levels.
     """
+    decisions = decisions or Decisions(labels, activation)
     finite = torch.isfinite(logits).all(dim=1).tolist()
-    probabilities = activate(calibration(logits) if calibration else logits, activation)
-    confidences = probabilities.amax(dim=1).tolist()
-    entropy = entropies(probabilities, activation).tolist()
-    plain = [not (calibration and each.calibrated) for each in encodings]
-    for index, encoding in enumerate(encodings):
-        wanted = encoding.activation or activation
-        if wanted != activation or (calibration and plain[index]):
-            row = slice(index, index + 1)
-            probabilities[row] = activate(logits[row], wanted)
-            plain[index] = True
+    own = activate(calibration(logits) if calibration else logits, activation)
+    decided = decisions(own)
+    probabilities = own.clone()
+    plain = [not each.calibrated or each.activation not in (None, activation) for each in encodings]
+    for index in (index for index, is_plain in enumerate(plain) if is_plain):
+        row = logits[index : index + 1]
+        probabilities[index] = activate(row, encodings[index].activation or activation)[0]
+        decided[index] = decisions.plain(activate(row, activation))[0]
     ranked, order = probabilities.sort(dim=1, descending=True, stable=True)
     rows = zip(
         encodings,
@@ -61,8 +63,9 @@ def predictions(
         order.tolist(),
         ranked.tolist(),
         logits.gather(1, order).tolist(),
-        confidences,
-        entropy,
+        own.amax(dim=1).tolist(),
+        entropies(own, activation).tolist(),
+        decided,
         plain,
         strict=True,
     )
@@ -70,16 +73,28 @@ def predictions(
         Prediction(
             probabilities=dict(zip(names := [labels[i] for i in indices], values, strict=True)),
             logits=dict(zip(names, raw, strict=True)),
-            tokens=len(encoding.input_ids),
+            tokens=sum(len(piece.input_ids) for piece in (encoding, *encoding.further)),
             truncated=encoding.truncated,
             confidence=confidence,
             entropy=uncertainty,
-            calibrated=not is_plain,
+            decision=decision,
+            calibrated=calibration is not None and not is_plain,
+            chunks=1 + len(encoding.further),
         )
         if is_finite
         else RequestError(
             "model_output_invalid",
             "the model's logits for this text are not finite; serve it with --precision float32",
         )
-        for encoding, is_finite, indices, values, raw, confidence, uncertainty, is_plain in rows
+        for (
+            encoding,
+            is_finite,
+            indices,
+            values,
+            raw,
+            confidence,
+            uncertainty,
+            decision,
+            is_plain,
+        ) in rows
     ]

@@ -7,16 +7,22 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from .errors import LoadError
+from .values import LONG_TEXTS
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8")
+AGGREGATIONS = ("mean", "max")
 
 
 def _setting(default: Any, allowed: str, accepts: Callable[[Any], bool]) -> Any:
     return field(default=default, metadata={"allowed": allowed, "accepts": accepts})
 
 
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
 def _is_positive(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return _is_whole(value) and value > 0
 
 
 def _is_positive_or_none(value: Any) -> bool:
@@ -31,6 +37,9 @@ class Settings:
                     bfloat16 where the hardware multiplies it, float32 elsewhere; int8: linear layers,
                     the rest in bfloat16
     max_length      longest input in tokens; None: the longest that model and tokenizer allow
+    long_text       what happens to a longer text: it is cut, is an error, or is classified in chunks
+    stride          tokens by which chunks overlap; at most half of what a chunk holds
+    aggregation     logits of a text from those of its chunks: their mean, or the highest of each label
     token_budget    tokens in one micro-batch, padding included; None: what was fastest at load
     max_texts       texts in one request
     max_characters  characters of one text, or pair; checked before it is tokenized
@@ -43,6 +52,13 @@ class Settings:
         "auto", f"one of {', '.join(PRECISIONS)}", lambda value: value in PRECISIONS
     )
     max_length: int | None = _setting(None, "a whole number above 0", _is_positive_or_none)
+    long_text: str = _setting(
+        "truncate", f"one of {', '.join(LONG_TEXTS)}", lambda value: value in LONG_TEXTS
+    )
+    stride: int = _setting(64, "a whole number", _is_whole)
+    aggregation: str = _setting(
+        "mean", f"one of {', '.join(AGGREGATIONS)}", lambda value: value in AGGREGATIONS
+    )
     token_budget: int | None = _setting(None, "a whole number above 0", _is_positive_or_none)
     max_texts: int = _setting(128, "a whole number above 0", _is_positive)
     max_characters: int = _setting(100_000, "a whole number above 0", _is_positive)

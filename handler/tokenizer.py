@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,20 @@ _CHARACTERS_AT_ONCE = 100_000
 class Tokenizer:
     """A Hugging Face fast tokenizer that encodes all texts of a batch in one call.
 
-    `max_length` is the longest input in tokens, special ones included.
+    `max_length` is the longest input in tokens, special ones included; `long_text` is what happens to a
+    longer text that does not say it itself, and `stride` by how many tokens chunks overlap.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int,
+        long_text: str = "truncate",
+        stride: int = 64,
+    ) -> None:
         self.max_length = max_length
+        self._long_text = long_text
+        self._stride = stride
         self.pad_token_id = int(tokenizer.pad_token_id or 0)
         self._truncation_side = tokenizer.truncation_side
         self._gives_token_types = "token_type_ids" in tokenizer.model_input_names
@@ -38,7 +48,7 @@ class Tokenizer:
 
     def __call__(self, texts: Sequence[Text]) -> list[Encoding | RequestError]:
         """Encode the texts, in order; a text that cannot be encoded gets an error of its own."""
-        return [result for some in _chunks(texts) for result in self._encode(some)]
+        return [result for some in _some_at_a_time(texts) for result in self._encode(some)]
 
     def _encode(self, texts: Sequence[Text]) -> list[Encoding | RequestError]:
         encodings = self._backend.encode_batch_fast([_as_input(text) for text in texts])
@@ -48,10 +58,12 @@ class Tokenizer:
             limit = text.max_length or self.max_length
             if error := self._check(text, len(encoding), limit):
                 results[index] = error
-            elif len(encoding) > limit:
-                too_long[limit].append(index)
+            elif len(encoding) <= limit:
+                results[index] = _as_encoding(encoding, text, self._gives_token_types)
+            elif (text.long_text or self._long_text) == "chunks":
+                results[index] = self._cut_into_chunks(text, limit)
             else:
-                results[index] = self._encoding(encoding, text, truncated=False)
+                too_long[limit].append(index)
         del encodings  # those of long texts are large
         for limit, indices in too_long.items():
             cut = self._truncate([texts[index] for index in indices], limit)
@@ -64,7 +76,8 @@ class Tokenizer:
             return error
         if not tokens:  # control characters alone, and a tokenizer without special tokens
             return RequestError("empty_text", "the text has no tokens; send at least one word")
-        return _too_long(tokens, limit) if tokens > limit and not text.truncate else None
+        refused = (text.long_text or self._long_text) == "error"
+        return _too_long(tokens, limit) if tokens > limit and refused else None
 
     def _check_limit(self, text: Text, limit: int) -> RequestError | None:
         smallest = self._special_tokens[text.text_pair is not None] + 1
@@ -86,28 +99,54 @@ class Tokenizer:
         finally:
             self._backend.no_truncation()
         return [
-            self._encoding(encoding, text, truncated=True)
+            replace(_as_encoding(encoding, text, self._gives_token_types), truncated=True)
             for encoding, text in zip(encodings, texts, strict=True)
         ]
 
-    def _encoding(self, encoding: Any, text: Text, *, truncated: bool) -> Encoding:
-        types = encoding.type_ids if self._gives_token_types else [0] * len(encoding.ids)
-        return Encoding(encoding.ids, types, truncated, text.activation, text.calibrated)
+    def _cut_into_chunks(self, text: Text, limit: int) -> Encoding | RequestError:
+        """Chunks of `limit` tokens that overlap; of a pair the shorter text is in each of them."""
+        room, strategy = limit - self._special_tokens[text.text_pair is not None], "longest_first"
+        if text.text_pair is not None:
+            both = self._backend.encode_batch_fast(
+                [text.text, text.text_pair], add_special_tokens=False
+            )
+            tokens = [len(each) for each in both]
+            room -= min(tokens)
+            strategy = "only_first" if tokens[0] >= tokens[1] else "only_second"
+            if room < limit // 4:
+                return _too_long_beside(min(tokens), limit)
+        self._backend.enable_truncation(
+            limit, strategy=strategy, stride=min(self._stride, room // 2)
+        )
+        try:
+            encoding = self._backend.encode(text.text, text.text_pair)
+        finally:
+            self._backend.no_truncation()
+        first, *others = (
+            _as_encoding(each, text, self._gives_token_types)
+            for each in (encoding, *encoding.overflowing)
+        )
+        return replace(first, further=tuple(others))
 
 
-def _chunks(texts: Sequence[Text]) -> Iterator[list[Text]]:
+def _some_at_a_time(texts: Sequence[Text]) -> Iterator[list[Text]]:
     """Texts that are tokenized in one call: all of them, unless they are very long."""
-    chunk: list[Text] = []
+    some: list[Text] = []
     characters = 0
     for text in texts:
         size = len(text.text) + len(text.text_pair or "")
-        if chunk and characters + size > _CHARACTERS_AT_ONCE:
-            yield chunk
-            chunk, characters = [], 0
-        chunk.append(text)
+        if some and characters + size > _CHARACTERS_AT_ONCE:
+            yield some
+            some, characters = [], 0
+        some.append(text)
         characters += size
-    if chunk:
-        yield chunk
+    if some:
+        yield some
+
+
+def _as_encoding(encoding: Any, text: Text, gives_token_types: bool) -> Encoding:
+    types = encoding.type_ids if gives_token_types else [0] * len(encoding.ids)
+    return Encoding(encoding.ids, types, False, text.activation, text.calibrated)
 
 
 def _as_input(text: Text) -> str | tuple[str, str]:
@@ -117,8 +156,18 @@ def _as_input(text: Text) -> str | tuple[str, str]:
 def _too_long(tokens: int, limit: int) -> RequestError:
     return RequestError(
         "text_too_long",
-        f"the text has {tokens} tokens, {limit} are allowed; shorten it, or leave out "
-        '"truncate": false to have it cut',
+        f"the text has {tokens} tokens, {limit} are allowed; shorten it, or send "
+        '"long_text": "truncate" to have it cut',
+        tokens=tokens,
+        max_tokens=limit,
+    )
+
+
+def _too_long_beside(tokens: int, limit: int) -> RequestError:
+    return RequestError(
+        "text_too_long",
+        f"the shorter text of the pair has {tokens} tokens, of {limit} that a chunk holds; it stands in "
+        "each chunk and must leave a quarter to the other: shorten it",
         tokens=tokens,
         max_tokens=limit,
     )

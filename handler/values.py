@@ -8,13 +8,17 @@ from typing import Any, Protocol
 
 from .errors import RequestError
 
+# a text that is longer than allowed is cut, is an error, or is classified in overlapping chunks
+LONG_TEXTS = ("truncate", "error", "chunks")
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
     """One text to classify, alone or with its pair, and how long it may be.
 
     `max_length` counts tokens, special ones included; None stands for the longest that the model
-    reads. A text that is longer is cut where `truncate` is true and an error where it is false.
+    reads. `long_text` says what happens to a text that is longer, see LONG_TEXTS; None stands for what
+    the archive says.
     `activation` is `softmax`, `sigmoid` or `none`, in place of the model's own, of logits as they are.
     `calibrated` False leaves out the archive's calibration.
     """
@@ -22,20 +26,42 @@ class Text:
     text: str
     text_pair: str | None = None
     max_length: int | None = None
-    truncate: bool = True
+    long_text: str | None = None
     activation: str | None = None
     calibrated: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """One text as the model reads it: token ids, special tokens included."""
+    """One text as the model reads it: token ids, special tokens included.
+
+    `further` are the chunks of a long text after the first.
+    """
 
     input_ids: list[int]
     token_type_ids: list[int]
     truncated: bool
     activation: str | None = None
     calibrated: bool = True
+    further: tuple[Encoding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to act on.
+
+    label     the most probable label; None where it does not reach the level that the archive asks for
+    margin    how far the decision is from another one: the most probable label from the next, or where
+              labels are independent the label that is nearest to its level from that
+    labels    where labels are independent, those that reach their level
+    chosen    the prediction set: labels among which the right one is with probability `coverage`
+    """
+
+    label: str | None
+    margin: float
+    labels: list[str] | None = None
+    chosen: list[str] | None = None
+    coverage: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +72,7 @@ class Prediction:
     `confidence` is the model's own highest probability, whatever function the caller asked for.
     `entropy` is that of the model's own probabilities as a share of the highest that it could be, from 0
     where one label is certain to 1 where all are alike; where labels are independent it is their mean.
+    `tokens` are those that the model read, in `chunks` pieces; where these overlap some are read twice.
     """
 
     probabilities: dict[str, float]
@@ -54,7 +81,9 @@ class Prediction:
     truncated: bool
     confidence: float
     entropy: float
-    calibrated: bool
+    decision: Decision
+    calibrated: bool = False
+    chunks: int = 1
 
 
 class Request(Protocol):

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from ..errors import RequestError
 from ..settings import Settings
+from ..values import LONG_TEXTS
 from .body import kind
 
 _LONGEST_SHOWN_KEY = 40
@@ -95,6 +96,19 @@ def boolean(value: dict[str, Any], key: str, *, default: bool) -> bool:
     if not isinstance(flag, bool):
         raise RequestError("invalid_type", f'"{key}" is {kind(flag)}; send true or false')
     return flag
+
+
+def long_text(value: dict[str, Any], truncate: str = "truncate") -> str | None:
+    """What happens to a text that is too long, by `long_text` or by `truncate`; None: as usual."""
+    word = choice(value, "long_text", LONG_TEXTS)
+    if value.get(truncate) is None:
+        return word
+    if word is not None:
+        raise RequestError(
+            "conflicting_keys",
+            f'the body holds both "long_text" and "{truncate}"; send one of them',
+        )
+    return "truncate" if boolean(value, truncate, default=True) else "error"
 
 
 def choice(value: dict[str, Any], key: str, allowed: Sequence[str]) -> str | None:

@@ -19,10 +19,10 @@ from ..errors import RequestError, overall_status
 from ..settings import Settings
 from ..values import Prediction, Text
 from .checks import (
-    boolean,
     checked_list,
     choice,
     each,
+    long_text,
     mapping,
     positive,
     refuse_unknown,
@@ -85,7 +85,7 @@ def read(value: dict[str, Any], settings: Settings, *, is_sagemaker: bool) -> Pi
     refuse_unknown(parameters, _PARAMETERS, where=" in parameters")
     limits = {
         "max_length": positive(parameters, "max_length"),
-        "truncate": boolean(parameters, "truncation", default=True),
+        "long_text": long_text(parameters, "truncation"),
         "activation": choice(parameters, "function_to_apply", _ACTIVATIONS),
     }
     inputs = value["inputs"]

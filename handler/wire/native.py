@@ -4,8 +4,8 @@
     {"text": "…", "text_pair": "…"}                      → map
     {"texts": ["…", {"text": "…", "text_pair": "…"}]}    → [map, map]
 
-Options beside `text` and `texts`: `top_k`, `max_length`, `truncate`, `details`, `calibrated`. An optional key may be
-null, which is the same as leaving it out.
+Options beside `text` and `texts`: `top_k`, `max_length`, `long_text` or `truncate`, `calibrated` and
+`details`. An optional key may be null, which is the same as leaving it out.
 """
 
 from __future__ import annotations
@@ -17,12 +17,20 @@ from typing import Any
 
 from ..errors import RequestError, overall_status
 from ..settings import Settings
-from ..values import Prediction, Text
+from ..values import Decision, Prediction, Text
 from .body import kind
-from .checks import boolean, checked_list, checked_text, each, positive, refuse_unknown
+from .checks import (
+    boolean,
+    checked_list,
+    checked_text,
+    each,
+    long_text,
+    positive,
+    refuse_unknown,
+)
 
 _TEXT_KEYS = frozenset({"text", "text_pair"})
-_OPTIONS = frozenset({"top_k", "max_length", "truncate", "details", "calibrated"})
+_OPTIONS = frozenset({"top_k", "max_length", "long_text", "truncate", "calibrated", "details"})
 _SINGLE_KEYS = _TEXT_KEYS | _OPTIONS
 _KEYS = _SINGLE_KEYS | {"texts"}
 
@@ -58,18 +66,28 @@ class NativeRequest:
         probabilities = dict(islice(outcome.probabilities.items(), self.top_k))
         if not self.details:
             return probabilities
-        label, probability = next(iter(probabilities.items()))
         return {
             "model": description["model"],
             "version": description["version"],
-            "label": label,
-            "probability": probability,
+            **_show_decision(outcome.decision),
+            "probability": next(iter(probabilities.values())),
             "probabilities": probabilities,
+            "calibrated": outcome.calibrated,
+            "entropy": outcome.entropy,
             "tokens": outcome.tokens,
             "truncated": outcome.truncated,
-            "calibrated": outcome.calibrated,
+            "chunks": outcome.chunks,
             "logits": dict(islice(outcome.logits.items(), self.top_k)),
         }
+
+
+def _show_decision(decision: Decision) -> dict[str, Any]:
+    shown: dict[str, Any] = {"label": decision.label, "margin": decision.margin}
+    if decision.labels is not None:
+        shown["labels"] = decision.labels
+    if decision.chosen is not None:
+        shown |= {"set": decision.chosen, "set_coverage": decision.coverage}
+    return shown
 
 
 def read(value: str | dict[str, Any], settings: Settings) -> NativeRequest:
@@ -125,7 +143,7 @@ def read_item(item: Any, settings: Settings, limits: Mapping[str, Any]) -> Text:
 def _limits(value: dict[str, Any]) -> dict[str, Any]:
     return {
         "max_length": positive(value, "max_length"),
-        "truncate": boolean(value, "truncate", default=True),
+        "long_text": long_text(value),
         "calibrated": boolean(value, "calibrated", default=True),
     }
 

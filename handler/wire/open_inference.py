@@ -25,9 +25,9 @@ from ..settings import Settings
 from ..values import Prediction, Text
 from .body import kind
 from .checks import (
-    boolean,
     checked_text,
     each,
+    long_text,
     mapping,
     positive,
     refuse_too_many,
@@ -37,7 +37,7 @@ from .checks import (
 
 _KEYS = frozenset({"id", "model_name", "model_version", "parameters", "inputs", "outputs"})
 # tritonclient says so where it could read binary outputs; it reads JSON as well
-_PARAMETERS = frozenset({"top_k", "max_length", "truncate", "binary_data_output"})
+_PARAMETERS = frozenset({"top_k", "max_length", "long_text", "truncate", "binary_data_output"})
 _INPUTS = ("text", "text_pair")
 _INPUT_KEYS = frozenset({"name", "datatype", "shape", "data", "parameters"})
 _OUTPUTS = {
@@ -144,7 +144,7 @@ def read(value: dict[str, Any], settings: Settings, *, is_grpc: bool) -> InferRe
     refuse_unknown(parameters, _PARAMETERS, where=" in parameters")
     limits: dict[str, Any] = {
         "max_length": positive(parameters, "max_length"),
-        "truncate": boolean(parameters, "truncate", default=True),
+        "long_text": long_text(parameters),
     }
     tensors = _read_tensors(value["inputs"], settings, is_grpc=is_grpc)
     items = tensors["text"]

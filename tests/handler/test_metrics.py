@@ -10,7 +10,7 @@ from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 import bertserve
 from handler.errors import RequestError
 from handler.metrics import CONFIDENCE, ENTROPY, STEPS, Metrics, Reporter
-from handler.values import Prediction
+from handler.values import Decision, Prediction
 
 DECLARED = Path(bertserve.__file__).parent / "metrics.yaml"
 CPU = torch.device("cpu")
@@ -18,7 +18,10 @@ CPU = torch.device("cpu")
 
 def prediction(label: str, confidence: float, entropy: float, **changes: bool) -> Prediction:
     rest = {"truncated": False, **changes}
-    return Prediction({label: confidence}, {label: 1.0}, 5, rest["truncated"], confidence, entropy)
+    decision = Decision(label, confidence)
+    return Prediction(
+        {label: confidence}, {label: 1.0}, 5, rest["truncated"], confidence, entropy, decision
+    )
 
 
 OUTCOMES: list[Prediction | RequestError] = [

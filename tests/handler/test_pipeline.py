@@ -132,7 +132,7 @@ def test_labels_come_from_index_to_name_where_a_folder_has_one(
 def test_errors_keep_their_places(model_dir: Path) -> None:
     pipeline = Pipeline(model_dir, EXACT, CPU)
     error = RequestError("empty_text", "empty")
-    long = Text("good " * 200, truncate=False)
+    long = Text("good " * 200, long_text="error")
     results = pipeline([error, TEXTS[0], long, error, TEXTS[1]])
     assert results[0] is error
     assert results[3] is error
@@ -175,6 +175,8 @@ def test_describe_says_what_is_loaded(model_dir: Path) -> None:
         "threads": 1,
         "token_budget": 512,
         "out_of_memory": 0,
+        "long_text": "truncate",
+        "aggregation": "mean",
         "calibration": {"method": "none"},
     }
 

@@ -54,7 +54,7 @@ def test_a_limit_leaves_no_trace_for_the_next_call(tokenizer: Tokenizer, referen
 
 
 def test_a_text_that_must_not_be_cut_is_an_error_with_the_numbers(tokenizer: Tokenizer) -> None:
-    error, neighbour = tokenizer([Text(LONG, truncate=False), Text("good")])
+    error, neighbour = tokenizer([Text(LONG, long_text="error"), Text("good")])
     assert isinstance(error, RequestError)
     assert (error.code, error.fields["max_tokens"]) == ("text_too_long", tiny.LONGEST)
     assert error.fields["tokens"] > tiny.LONGEST
@@ -65,8 +65,8 @@ def test_a_text_of_just_the_longest_length_is_not_cut(tokenizer: Tokenizer) -> N
     (whole,) = tokenizer([Text(tiny.TEXTS[1])])
     assert isinstance(whole, Encoding)
     tokens = len(whole.input_ids)
-    assert tokenizer([Text(tiny.TEXTS[1], max_length=tokens, truncate=False)]) == [whole]
-    (error,) = tokenizer([Text(tiny.TEXTS[1], max_length=tokens - 1, truncate=False)])
+    assert tokenizer([Text(tiny.TEXTS[1], max_length=tokens, long_text="error")]) == [whole]
+    (error,) = tokenizer([Text(tiny.TEXTS[1], max_length=tokens - 1, long_text="error")])
     assert isinstance(error, RequestError)
     assert error.fields == {"tokens": tokens, "max_tokens": tokens - 1}
 

@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from handler.errors import STATUS_OF, RequestError
 from handler.settings import Settings
-from handler.values import Prediction, Text
+from handler.values import Decision, Prediction, Text
 from handler.wire import native
 from handler.wire.body import decode
 from handler.wire.encoding import to_json
@@ -18,7 +19,13 @@ from handler.wire.rows import Body
 SETTINGS = Settings(max_texts=3, max_characters=300_000)
 DESCRIPTION = {"model": "support", "version": "1.0"}
 PREDICTION = Prediction(
-    {"a": 0.7, "b": 0.2, "c": 0.1}, {"a": 3.0, "b": 2.0, "c": 1.0}, 5, False, 0.7, 0.73
+    probabilities={"a": 0.7, "b": 0.2, "c": 0.1},
+    logits={"a": 3.0, "b": 2.0, "c": 1.0},
+    tokens=5,
+    truncated=False,
+    confidence=0.7,
+    entropy=0.73,
+    decision=Decision("a", 0.5),
 )
 ERROR = RequestError("empty_text", "the text is empty")
 
@@ -43,7 +50,22 @@ class TestRead:
         request = read(
             {"text": "a", "text_pair": "b", "top_k": 2, "max_length": 9, "truncate": False}
         )
-        assert request == NativeRequest((Text("a", "b", 9, False),), single=True, top_k=2)
+        assert request == NativeRequest((Text("a", "b", 9, "error"),), single=True, top_k=2)
+
+    @pytest.mark.parametrize(
+        ("options", "expected"),
+        [
+            ({}, None),
+            ({"truncate": True}, "truncate"),
+            ({"truncate": None, "long_text": "chunks"}, "chunks"),
+            ({"long_text": "error"}, "error"),
+        ],
+    )
+    def test_what_happens_to_a_long_text(self, options: dict[str, Any], expected: str) -> None:
+        assert read({"text": "a", **options}).texts == (Text("a", long_text=expected),)
+
+    def test_a_request_for_the_model_s_own_probabilities(self) -> None:
+        assert read({"texts": ["a"], "calibrated": False}).texts == (Text("a", calibrated=False),)
 
     def test_an_object_with_several_texts(self) -> None:
         request = read(
@@ -110,6 +132,10 @@ class TestRead:
             (b'{"text": "a", "top_k": 1e999}', "invalid_type"),
             ({"text": "a", "max_length": -5}, "invalid_value"),
             ({"text": "a", "truncate": "no"}, "invalid_type"),
+            ({"text": "a", "long_text": "cut"}, "invalid_value"),
+            ({"text": "a", "long_text": True}, "invalid_type"),
+            ({"text": "a", "long_text": "error", "truncate": False}, "conflicting_keys"),
+            ({"text": "a", "calibrated": "no"}, "invalid_type"),
             ({"text": "a", "details": 1}, "invalid_type"),
             ({"text": "a", "Text": "b"}, "unknown_key"),
             ({"text": "a", "\ud800": "b"}, "unknown_key"),
@@ -143,7 +169,10 @@ class TestRead:
         assert refused({"texts": ["a"] * 4}).fields == {"texts": 4, "max_texts": 3}
 
     def test_an_unknown_key_is_named_but_not_at_length(self) -> None:
-        assert "unknown key 'Text'; known are details" in refused({"text": "a", "Text": ""}).message
+        assert (
+            "unknown key 'Text'; known are calibrated, details"
+            in refused({"text": "a", "Text": ""}).message
+        )
         assert "k" * 41 not in refused({"text": "a", "k" * 1000: ""}).message
 
     @pytest.mark.parametrize(
@@ -220,12 +249,23 @@ class TestWrite:
             "model": "support",
             "version": "1.0",
             "label": "a",
+            "margin": 0.5,
             "probability": 0.7,
             "probabilities": {"a": 0.7, "b": 0.2},
+            "calibrated": False,
+            "entropy": 0.73,
             "tokens": 5,
             "truncated": False,
+            "chunks": 1,
             "logits": {"a": 3.0, "b": 2.0},
         }
+
+    def test_details_say_what_was_decided(self) -> None:
+        decision = Decision(None, 0.1, labels=["b"], chosen=["a", "b"], coverage=0.9)
+        unsure = replace(PREDICTION, decision=decision)
+        _, value = self.write([unsure], single=True, details=True)
+        assert (value["label"], value["probability"]) == (None, 0.7)
+        assert (value["labels"], value["set"], value["set_coverage"]) == (["b"], ["a", "b"], 0.9)
 
     def test_one_text_s_error_is_the_answer(self) -> None:
         status, value = self.write([ERROR], single=True)
@@ -251,7 +291,13 @@ class TestWrite:
 
 def test_a_probability_survives_json_to_the_last_bit() -> None:
     prediction = Prediction(
-        {"a": math.nextafter(0.7, 1), "b": 5e-39}, {"a": 1.0, "b": 0.0}, 1, False, 0.7, 0.9
+        {"a": math.nextafter(0.7, 1), "b": 5e-39},
+        {"a": 1.0, "b": 0.0},
+        1,
+        False,
+        0.7,
+        0.9,
+        Decision("a", 0.7),
     )
     _, value = NativeRequest((Text("a"),), single=True).answer([prediction], DESCRIPTION)
     assert json.loads(to_json(value)) == prediction.probabilities
