@@ -7,7 +7,7 @@ An archive is a zip, uncompressed, with the same bytes whenever it is built from
 
     bert_handler.py      what TorchServe imports, a copy of handler/bert_handler.py
     handler/             the handler package, byte for byte, and its kernels, compiled
-    model/               config.json, *.safetensors, tokenizer, index_to_name.json
+    model/               config.json, *.safetensors, tokenizer, index_to_name.json, calibration.json
     model-config.yaml    workers, batching and the handler's settings
     precision.json       how far the precision moves probabilities from those of float32
     golden.json          texts and their probabilities, to prove a worker with
@@ -37,7 +37,7 @@ from model_archiver.model_packaging_utils import ModelExportUtils
 
 from . import kernels, precision
 from .errors import PackageError
-from .handler import checksums
+from .handler import calibration, checksums
 from .handler.errors import LoadError
 from .handler.labels import choose_activation, name_labels, problem_type
 from .handler.settings import Settings, read_settings
@@ -52,7 +52,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
 _PLACEHOLDER = re.compile(r"LABEL_\d+")
 _PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 _MODEL_FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json")
-_OPTIONAL_FILES = ("index_to_name.json",)
+_OPTIONAL_FILES = ("index_to_name.json", calibration.FILE_NAME)
 _TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -61,6 +61,9 @@ _TOKENIZER_FILES = (
 )
 # a tokenizer of one of these alone is made into a tokenizer.json
 _VOCABULARIES = ("vocab.txt", "vocab.json", "*.model")
+
+# settings that logits depend on, so that a calibration is for these alone
+FITTED_WITH = ("max_length", "long_text", "stride", "aggregation")
 
 # requests that share a batch, and milliseconds that the first of them waits for the others
 BATCH_SIZE, MAX_BATCH_DELAY = 64, 1
@@ -110,12 +113,13 @@ def package(
     target = output / f"{name}-{version}.mar"
     report("checking the folder")
     check_folder(model_dir, convert_weights=convert_weights)
+    check_calibration(model_dir, settings or Settings())
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bertserve-package-") as scratch:
         root = Path(scratch) / "archive"
         report("collecting the files")
         workers = usual_workers() if workers is None else workers
-        config = _model_config(workers, batch_size, max_batch_delay, settings or Settings())
+        config = model_config(workers, batch_size, max_batch_delay, settings or Settings())
         lay_out(model_dir, root, name, version, config)
         report("comparing its precision with float32")
         _measure_precision(root, texts)
@@ -188,6 +192,42 @@ def _check_pickles(model_dir: Path, convert_weights: bool) -> None:
         )
 
 
+def check_calibration(model_dir: Path, settings: Settings) -> None:
+    """PackageError where a folder's calibration was fitted on something else than is packaged."""
+    found = calibration.read_calibration(model_dir)
+    if found is None:
+        return
+    fitted = found.get("provenance") or {}
+    again = f"run `bertserve calibrate` again, or delete {model_dir / calibration.FILE_NAME}"
+    if fitted.get("weights", "") != weights_digest(model_dir):
+        raise PackageError(f"the calibration of {model_dir} was fitted on other weights; {again}")
+    if fitted.get("labels") != read_labels(model_dir)[0]:
+        raise PackageError(f"the calibration of {model_dir} was fitted on other labels; {again}")
+    for name in FITTED_WITH:
+        before, now = (fitted.get("settings") or {}).get(name), getattr(settings, name)
+        if before != now:
+            raise PackageError(
+                f"the calibration of {model_dir} was fitted with {name} {before}, not {now}; {again}"
+            )
+
+
+def weights_digest(model_dir: Path) -> str:
+    """SHA-256 of a folder's weights."""
+    weights = [*_files(model_dir, ("model*.safetensors",))] or [*_files(model_dir, _PICKLES)]
+    digests = "".join(f"{checksums.sha256(path)}  {path.name}\n" for path in weights)
+    return hashlib.sha256(digests.encode()).hexdigest()
+
+
+def read_labels(model_dir: Path) -> tuple[list[str], str]:
+    """Labels of a folder's model in the order of its outputs, and `softmax` or `sigmoid`."""
+    config = json.loads((model_dir / "config.json").read_bytes())
+    names = model_dir / "index_to_name.json"
+    labels = _name_labels(config, json.loads(names.read_bytes()) if names.exists() else None)
+    return labels, choose_activation(
+        problem_type(config.get("problem_type"), len(labels)), len(labels)
+    )
+
+
 def _files(folder: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
     for pattern in patterns:
         yield from sorted(folder.glob(pattern))
@@ -243,7 +283,7 @@ def _convert_tokenizer(source: Path, target: Path) -> None:
         raise PackageError(str(error)) from error
 
 
-def _model_config(workers: int, batch_size: int, max_batch_delay: int, settings: Settings) -> str:
+def model_config(workers: int, batch_size: int, max_batch_delay: int, settings: Settings) -> str:
     numbers = {"workers": workers, "batch-size": batch_size, "max-batch-delay": max_batch_delay}
     for option, number in numbers.items():
         if number < 1:  # TorchServe takes 0 for "not given", and a delay of 0 for batches of two
@@ -400,7 +440,7 @@ def _describe(archive: Path, contents: zipfile.ZipFile) -> dict[str, Any]:
         "precision": settings.precision,
         "against_float32": _against_float32(contents),
         "kernels": sorted(Path(path).stem for path in contents.namelist() if path.endswith(".so")),
-        "calibration": {"method": "none"},
+        "calibration": _calibration(contents),
         "workers": served["minWorkers"],
         "batch_size": served["batchSize"],
         "max_batch_delay": served["maxBatchDelay"],
@@ -417,9 +457,21 @@ def _against_float32(contents: zipfile.ZipFile) -> dict[str, Any] | None:
     return dict(json.loads(contents.read(precision.FILE_NAME)))
 
 
+def _calibration(contents: zipfile.ZipFile) -> dict[str, Any]:
+    path = f"model/{calibration.FILE_NAME}"
+    if path not in contents.namelist():
+        return {"method": "none"}
+    return dict(json.loads(contents.read(path)))
+
+
 def _labels(contents: zipfile.ZipFile, config: dict[str, Any]) -> list[str]:
     path = "model/index_to_name.json"
-    index_to_name = json.loads(contents.read(path)) if path in contents.namelist() else None
+    return _name_labels(
+        config, json.loads(contents.read(path)) if path in contents.namelist() else None
+    )
+
+
+def _name_labels(config: dict[str, Any], index_to_name: Any) -> list[str]:
     id2label = config.get("id2label") or {}
     return name_labels(len(id2label or index_to_name or ()), id2label, index_to_name)
 

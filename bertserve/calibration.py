@@ -1,175 +1,261 @@
-"""Probabilities that can be believed: find what makes a model's confidence as high as it is right.
+"""From a model's folder and labelled texts to calibration.json, which `bertserve package` takes along.
 
-    found = calibrate(logits, right, labels)          # what an archive's calibration.json holds
-    found["provenance"]["after"]["ece_width"]
+    found = calibrate(Path("my-model"), Path("held-out.csv"))
+    found["temperature"], found["provenance"]["after"]["ece_width"]
 
-Temperature scaling divides all logits by one number, so that no prediction changes. Vector scaling has a
-factor and an offset for each label. Platt scaling and isotonic regression are for independent labels, each
-for itself. Logits are float [texts, labels], right labels bool [texts, labels]; they must be of texts that
-the model was not trained on, for it is more confident, and more often right, on those.
+The texts must be such as the model was not trained on, for it is more confident, and more often right, on
+those. All of them are used for the fit; what it brings is estimated by cross-validation: the texts are
+parted into folds, and each is judged by what was fitted on the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, special
-from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
 
+from .archive import FITTED_WITH, check_folder, lay_out, model_config, read_labels, weights_digest
 from .errors import ConfigError
-from .evaluation import (
-    bins_of_mass,
-    bins_of_width,
-    calibration_error,
-    negative_log_likelihood,
-    predictions,
+from .evaluation import bins_of_mass, bins_of_width, calibration_error, negative_log_likelihood
+from .handler.calibration import FILE_NAME
+from .handler.settings import Settings
+from .labelled import Columns, Labelled, read_labelled
+from .levels import (
+    NEVER,
+    best,
+    set_level,
+    threshold_for_coverage,
+    threshold_for_precision,
+    thresholds_for_precision,
 )
+from .scaling import apply, check_method, fit, plain
+from .scoring import score_folder
 
 FOLDS = 5
-_TEMPERATURES = (0.05, 20.0)
-_SEEN = 0.995  # accuracy from which on the texts look like those of the training
+_SEEN = 0.995  # accuracy from which on texts look like those of the training
 _FEWEST = 50  # texts
-_HIGHEST = 12.0  # of a logit that isotonic regression gives; its probability is 1 - 6e-6
+_RESAMPLES = 1000
 _DIGITS = 6
 
-Logits = NDArray[np.float64]
+Probabilities = NDArray[np.float64]
 Right = NDArray[np.bool_]
+Rows = NDArray[np.intp]
 Numbers = dict[str, Any]
+Report = Callable[[int, int], None]
 
 
-def calibrate(logits: Logits, right: Right, method: str, *, independent: bool) -> Numbers:
-    """Fit a method, and estimate by cross-validation what it brings on texts it was not fitted on."""
-    if method not in _FITS:
-        raise ConfigError(f"{method} is no method of calibration; known are {', '.join(_FITS)}")
-    if independent and method == "vector":
-        raise ConfigError("vector scaling is for labels of which one is right; take platt")
-    if not independent and method in ("platt", "isotonic"):
+def calibrate(
+    model_dir: Path,
+    data: Path,
+    *,
+    columns: Columns | None = None,
+    method: str = "temperature",
+    target_precision: float | None = None,
+    target_coverage: float | None = None,
+    set_coverage: float = 0.95,
+    settings: Settings | None = None,
+    report: Report = lambda _, __: None,
+) -> Numbers:
+    """Fit a calibration, write it into the folder as calibration.json, and return what it holds.
+
+    method            temperature, vector; platt or isotonic where labels are independent
+    target_precision  sets a threshold from which on a label is right so often; for each label where
+                      they are independent
+    target_coverage   sets a threshold that so large a share of the texts reaches
+    set_coverage      how often a prediction set shall hold the right label
+    settings          what the model will be packaged with
+    report            is told how many texts are classified, and of how many
+
+    ConfigError or PackageError says what is wrong with the options, the data, or the folder.
+    """
+    settings = settings or Settings()
+    check_folder(model_dir)
+    labels, activation = read_labels(model_dir)
+    independent = activation == "sigmoid"
+    check_method(method, independent=independent)
+    _check_targets(target_precision, target_coverage, set_coverage, independent=independent)
+    labelled = read_labelled(data, labels, independent=independent, columns=columns or Columns())
+    if len(labelled.texts) < _FEWEST:
         raise ConfigError(
-            f"{method} is for labels that are independent; take temperature or vector"
+            f"{len(labelled.texts)} texts are too few to calibrate on; give {_FEWEST} or more"
         )
-    if len(right) < _FEWEST:
-        raise ConfigError(f"{len(right)} texts are too few to calibrate on; give {_FEWEST} or more")
-    fit = _FITS[method]
+    logits = _score(model_dir, labelled, settings, report)
+
+    def choose(probabilities: Probabilities, right: Right) -> Numbers:
+        return choose_levels(
+            probabilities, right, target_precision, target_coverage, set_coverage, independent
+        )
+
+    found = fit_and_judge(logits, labelled.right, method, choose, independent=independent)
+    if found.get("threshold") == NEVER:
+        raise ConfigError(
+            f"no threshold reaches a precision of {target_precision:g} on these texts; "
+            "ask for less, or give more texts"
+        )
+    found["provenance"] |= {
+        "data": labelled.source,
+        "sha256": labelled.sha256,
+        "weights": weights_digest(model_dir),
+        "labels": labels,
+        "settings": {name: getattr(settings, name) for name in FITTED_WITH},
+    }
+    _write(model_dir / FILE_NAME, found)
+    return found
+
+
+def fit_and_judge(
+    logits: NDArray[np.float64],
+    right: Right,
+    method: str,
+    choose: Callable[[Probabilities, Right], Numbers],
+    *,
+    independent: bool,
+) -> Numbers:
+    """A calibration fitted on all texts, its levels, and what both bring on texts they did not see.
+
+    Levels are chosen on probabilities of texts that the calibration of their fold did not see, since a
+    calibration flatters its own.
+    """
+    folds = list(KFold(FOLDS, shuffle=True, random_state=0).split(logits))
     apart = np.empty_like(logits)
-    for others, own in KFold(FOLDS, shuffle=True, random_state=0).split(logits):
-        apart[own] = apply(fit(logits[others], right[others], independent), logits[own])
-    before = quality(logits, right, independent=independent)
+    for others, own in folds:
+        numbers = fit(logits[others], right[others], method, independent=independent)
+        apart[own] = apply(numbers, logits[own], independent=independent)
+    levels = choose(apart, right)
+    of_folds = [(choose(apart[others], right[others]), own) for others, own in folds]
+    before = plain(logits, independent=independent)
+    quality_before = quality(before, right, independent=independent)
     return {
-        **fit(logits, right, independent),
+        **fit(logits, right, method, independent=independent),
+        **levels,
         "provenance": {
             "texts": len(right),
             "folds": FOLDS,
-            "before": before,
+            "before": quality_before,
             "after": quality(apart, right, independent=independent),
-            "looks_seen": before["accuracy"] >= _SEEN,
+            "looks_seen": quality_before["accuracy"] >= _SEEN,
+            **_judge_levels(apart, right, of_folds),
         },
     }
 
 
-def quality(logits: Logits, right: Right, *, independent: bool) -> dict[str, float]:
-    """Negative log likelihood, calibration errors, accuracy and confidence of logits."""
-    probabilities = activate(logits, independent=independent)
-    predicted = predictions(probabilities, independent=independent)
+def choose_levels(
+    probabilities: Probabilities,
+    right: Right,
+    precision: float | None,
+    coverage: float | None,
+    set_coverage: float,
+    independent: bool,
+) -> Numbers:
+    """The levels of calibration.json, see handler/decisions.py."""
     if independent:
-        confidence = np.where(predicted, probabilities, 1 - probabilities).ravel()
-        correct = (predicted == right).ravel()
-    else:
-        confidence, correct = probabilities.max(axis=1), (predicted & right).any(axis=1)
-    return {
+        if precision is None:
+            return {}
+        return {"thresholds": _rounded(thresholds_for_precision(probabilities, right, precision))}
+    level = _rounded(set_level(probabilities, right, set_coverage))
+    found: Numbers = {"sets": {"coverage": set_coverage, "level": level}}
+    if precision is not None:
+        found["threshold"] = _rounded(threshold_for_precision(probabilities, right, precision))
+    elif coverage is not None:
+        found["threshold"] = _rounded(threshold_for_coverage(probabilities, right, coverage))
+    return found
+
+
+def quality(probabilities: Probabilities, right: Right, *, independent: bool) -> dict[str, float]:
+    """Negative log likelihood, calibration errors, accuracy and confidence of probabilities."""
+    confidence, correct = judged(probabilities, right, independent=independent)
+    found = {
         "nll": negative_log_likelihood(probabilities, right, independent=independent),
         "ece_width": calibration_error(bins_of_width(confidence, correct)),
         "ece_mass": calibration_error(bins_of_mass(confidence, correct)),
-        "accuracy": float(correct.mean()),
-        "confidence": float(confidence.mean()),
+        "accuracy": correct.mean(),
+        "confidence": confidence.mean(),
     }
+    return {name: _rounded(value) for name, value in found.items()}
 
 
-def activate(logits: Logits, *, independent: bool) -> NDArray[np.float64]:
-    """Probabilities of logits: softmax over labels, or sigmoid."""
-    return np.asarray(special.expit(logits) if independent else special.softmax(logits, axis=1))
+def _judge_levels(
+    probabilities: Probabilities, right: Right, folds: Sequence[tuple[Numbers, Rows]]
+) -> Numbers:
+    """What levels bring on texts that they were not chosen on: those of each fold on its own rows."""
+    found: Numbers = {}
+    if "threshold" in folds[0][0]:
+        thresholds = _of_rows([(levels["threshold"], rows) for levels, rows in folds])
+        confidence, correct = best(probabilities, right)
+        found["threshold"] = _shares(confidence >= thresholds, correct, "coverage")
+    if "thresholds" in folds[0][0]:
+        each = _of_rows([(levels["thresholds"], rows) for levels, rows in folds])
+        said = probabilities >= each
+        found["thresholds"] = {
+            **_shares(said.ravel(), right.ravel(), "said"),
+            "recall": _rounded(said[right].mean()),
+        }
+    if "sets" in folds[0][0]:
+        level = _of_rows([(levels["sets"]["level"], rows) for levels, rows in folds])
+        chosen = probabilities >= level[:, None]
+        found["sets"] = {
+            "coverage": _rounded((chosen & right).any(axis=1).mean()),
+            "mean_size": _rounded(chosen.sum(axis=1).mean()),
+            "empty": _rounded((~chosen.any(axis=1)).mean()),
+        }
+    return found
 
 
-def apply(numbers: Numbers, logits: Logits) -> Logits:
-    """Calibrated logits, as the handler computes them from calibration.json."""
-    import torch
-
-    from .handler.calibration import Calibration
-
-    activation = "sigmoid" if numbers["method"] in ("platt", "isotonic") else "softmax"
-    calibration = Calibration(numbers, logits.shape[1], activation)
-    return calibration(torch.from_numpy(logits)).double().numpy()
-
-
-def fit_temperature(logits: Logits, right: Right, independent: bool) -> Numbers:
-    """The one divisor of all logits with the least negative log likelihood."""
-
-    def loss(log_temperature: float) -> float:
-        scaled = logits / np.exp(log_temperature)
-        return negative_log_likelihood(
-            activate(scaled, independent=independent), right, independent=independent
-        )
-
-    bounds = tuple(map(np.log, _TEMPERATURES))
-    found = optimize.minimize_scalar(loss, bounds=bounds, method="bounded")
-    return {"method": "temperature", "temperature": _rounded(np.exp(found.x))}
-
-
-def fit_vector(logits: Logits, right: Right, _: bool) -> Numbers:
-    """A factor and an offset for each label, with the least negative log likelihood."""
-    texts, labels = logits.shape
-    indices = right.argmax(axis=1)
-
-    def loss(numbers: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        weights, biases = numbers.reshape(2, labels)
-        scaled = logits * weights + biases
-        surplus = special.softmax(scaled, axis=1) - right
-        nll = -special.log_softmax(scaled, axis=1)[np.arange(texts), indices].mean()
-        gradient = np.concatenate([(surplus * logits).sum(axis=0), surplus.sum(axis=0)]) / texts
-        return float(nll), gradient
-
-    begin = np.concatenate([np.ones(labels), np.zeros(labels)])
-    weights, biases = optimize.minimize(loss, begin, jac=True, method="L-BFGS-B").x.reshape(2, -1)
-    return {"method": "vector", "weights": _rounded(weights), "biases": _rounded(biases)}
-
-
-def fit_platt(logits: Logits, right: Right, _: bool) -> Numbers:
-    """Logistic regression of each label on its own logit."""
-    weights, biases = np.ones(logits.shape[1]), np.zeros(logits.shape[1])
-    for i in range(logits.shape[1]):
-        if 0 < right[:, i].sum() < len(right):  # else nothing can be learnt
-            model = LogisticRegression(C=1e6).fit(logits[:, [i]], right[:, i])
-            weights[i], biases[i] = model.coef_[0, 0], model.intercept_[0]
-    return {"method": "platt", "weights": _rounded(weights), "biases": _rounded(biases)}
-
-
-def fit_isotonic(logits: Logits, right: Right, _: bool) -> Numbers:
-    """The rising steps that fit each label best, joined by lines."""
-    curves = []
-    for i in range(logits.shape[1]):
-        model = IsotonicRegression(y_min=0, y_max=1).fit(logits[:, i], right[:, i])
-        points, first = np.unique(model.X_thresholds_.round(_DIGITS), return_index=True)
-        results = special.logit(model.y_thresholds_[first]).clip(-_HIGHEST, _HIGHEST)
-        if len(points) < 2:
-            points, results = np.append(points, points[-1] + 1), np.append(results, results[-1])
-        curves.append((_rounded(points), _rounded(results)))
+def _shares(chosen: NDArray[np.bool_], correct: NDArray[np.bool_], share: str) -> Numbers:
+    """How many are chosen, how many of these are correct, and the 95 % bootstrap interval of that."""
+    if not chosen.any():
+        return {share: 0.0, "precision": None, "interval": None}
+    drawn = np.random.default_rng(0).binomial(chosen.sum(), correct[chosen].mean(), size=_RESAMPLES)
+    interval = np.quantile(drawn / chosen.sum(), (0.025, 0.975))
+    precision = correct[chosen].mean()
     return {
-        "method": "isotonic",
-        "logits": [points for points, _ in curves],
-        "calibrated": [results for _, results in curves],
+        share: _rounded(chosen.mean()),
+        "precision": _rounded(precision),
+        "interval": _rounded(interval),
     }
 
 
-_FITS: dict[str, Callable[[Logits, Right, bool], Numbers]] = {
-    "temperature": fit_temperature,
-    "vector": fit_vector,
-    "platt": fit_platt,
-    "isotonic": fit_isotonic,
-}
+def _of_rows(folds: Sequence[tuple[Any, Rows]]) -> Any:
+    """What each fold has, at its rows: [texts] or [texts, labels]."""
+    order = np.argsort(np.concatenate([rows for _, rows in folds]))
+    return np.concatenate([np.repeat([value], len(rows), axis=0) for value, rows in folds])[order]
+
+
+def _score(
+    model_dir: Path, labelled: Labelled, settings: Settings, report: Report
+) -> NDArray[np.float64]:
+    """Logits by the code that serves, of an archive that is built for it."""
+    with tempfile.TemporaryDirectory(prefix="bertserve-calibrate-") as scratch:
+        root = Path(scratch) / "archive"
+        lay_out(model_dir, root, "calibrate", "0", model_config(1, 1, 1, settings))
+        (root / "model" / FILE_NAME).unlink(missing_ok=True)  # of a former calibration
+        total = len(labelled.texts)
+        return score_folder(root, labelled.texts, lambda done: report(done, total)).logits
+
+
+def _check_targets(
+    precision: float | None, coverage: float | None, set_coverage: float, *, independent: bool
+) -> None:
+    if precision is not None and coverage is not None:
+        raise ConfigError("there is one threshold: give a target precision or a target coverage")
+    if independent and coverage is not None:
+        raise ConfigError("labels that are independent take a target precision, no coverage")
+    for share in (precision, coverage, set_coverage):
+        if share is not None and not 0 < share < 1:
+            raise ConfigError(f"{share:g} will not do for a precision or coverage; give 0.95, say")
+
+
+def _write(path: Path, found: Numbers) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def _rounded(value: Any) -> Any:

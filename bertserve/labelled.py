@@ -1,6 +1,6 @@
 """Texts with their right labels, from CSV, JSON lines or Parquet.
 
-    read_labelled(Path("test.csv"), labels, column="text", label_column="category")
+    read_labelled(Path("test.csv"), labels, columns=Columns(label="category"))
 
 A label is its name, or its number in the order of the model's outputs. Where labels are independent a row
 has any number of them: a list in JSON lines and Parquet, and in CSV names between `|`.
@@ -24,6 +24,15 @@ from .results import Input, Pair
 
 _LABEL_COLUMNS = ("label", "labels", "category", "intent", "class", "target")
 _BETWEEN = "|"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where things stand in a file; None: labels in `label`, `category` or the like, no second texts."""
+
+    text: str = "text"
+    pair: str | None = None
+    label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -51,41 +60,42 @@ def read_labelled(
     labels: Sequence[str],
     *,
     independent: bool = False,
-    column: str = "text",
-    pair_column: str | None = None,
-    label_column: str | None = None,
+    columns: Columns = Columns(),
 ) -> Labelled:
     """Read a file; ConfigError names the line that is wrong.
 
     labels         names in the order of the model's outputs
-    independent    whether a text may have any number of labels
-    label_column   where they stand; `label`, `category` or the like if not given
+    independent    whether a text may have any number of labels, none too
     """
     try:
         rows = list(_rows(path))
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+        raise ConfigError(f"{path} cannot be read as texts with labels: {error}") from error
     if not rows:
         raise ConfigError(f"{path} holds no texts; give a file with some")
-    columns = list(rows[0][1])
-    label_column = label_column or next((c for c in _LABEL_COLUMNS if c in columns), None)
-    for wanted, option in ((column, "--column"), (label_column, "--label-column")):
-        if wanted is None or wanted not in columns:
+    names = list(rows[0][1])
+    usual = next((name for name in _LABEL_COLUMNS if name in names), None)
+    for wanted, meant, option in (
+        (columns.text, "text", "--column"),
+        (columns.label or usual, "label", "--label-column"),
+        *([(columns.pair, "", "--pair-column")] if columns.pair else []),
+    ):
+        if wanted not in names:
             raise ConfigError(
-                f"{path} has no column {wanted or 'label'}, only {', '.join(columns)}; "
+                f"{path} has no column {wanted or meant}, only {', '.join(map(str, names))}; "
                 f"choose with {option}"
             )
-    assert label_column is not None
     numbers = {label: number for number, label in enumerate(labels)}
     texts: list[Input] = []
     right = np.zeros((len(rows), len(labels)), dtype=bool)
     for index, (place, row) in enumerate(rows):
-        texts.append(_text(row, column, pair_column, place))
-        found = _labels(row[label_column], numbers, len(labels), independent, place)
+        texts.append(_text(row, columns.text, columns.pair, place))
+        found = _labels(row.get(columns.label or usual), numbers, independent, place)
         if not independent and len(found) != 1:
             raise ConfigError(f"{place}: a text has one label here, not {len(found)}")
         right[index, found] = True
-    return Labelled(texts, right, path.name, hashlib.sha256(path.read_bytes()).hexdigest())
+    return Labelled(texts, right, path.name, digest)
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -139,25 +149,22 @@ def _text(row: Mapping[str, Any], column: str, pair_column: str | None, place: s
     return row[column] if pair_column is None else Pair(row[column], row[pair_column])
 
 
-def _labels(
-    value: Any, numbers: Mapping[str, int], count: int, independent: bool, place: str
-) -> list[int]:
-    if isinstance(value, str) and independent:
-        value = [name.strip() for name in value.split(_BETWEEN) if name.strip()]
+def _labels(value: Any, numbers: Mapping[str, int], independent: bool, place: str) -> list[int]:
+    if independent and (value is None or isinstance(value, str)):
+        value = [name.strip() for name in (value or "").split(_BETWEEN) if name.strip()]
     return [
-        _label(each, numbers, count, place)
-        for each in (value if isinstance(value, list) else [value])
+        _label(each, numbers, place) for each in (value if isinstance(value, list) else [value])
     ]
 
 
-def _label(value: Any, numbers: Mapping[str, int], count: int, place: str) -> int:
+def _label(value: Any, numbers: Mapping[str, int], place: str) -> int:
     """The number of a label; a name that looks like a number is a name first."""
     if str(value) in numbers:
         return numbers[str(value)]
-    if str(value).isdecimal() and int(value) < count:
+    if str(value).isdecimal() and int(value) < len(numbers):
         return int(value)
     known = ", ".join(list(numbers)[:5])
     raise ConfigError(
-        f"{place}: {value!r} is no label of this model; it has {count}: {known}"
-        f"{', …' if count > 5 else ''}"
+        f"{place}: {value!r} is no label of this model; it has {len(numbers)}: {known}"
+        f"{', …' if len(numbers) > 5 else ''}"
     )

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def measure(root: Path, texts: Sequence[str]) -> dict[str, Any]:
     import yaml
 
     from handler.pipeline import Pipeline
-    from handler.settings import Settings, read_settings
+    from handler.settings import read_settings
     from handler.values import Prediction, Text
 
     wanted = read_settings(yaml.safe_load((root / "model-config.yaml").read_bytes())["handler"])
@@ -64,7 +65,7 @@ def measure(root: Path, texts: Sequence[str]) -> dict[str, Any]:
     own = sample_texts()
 
     def predict(precision: str) -> tuple[str, list[dict[str, float]]]:
-        settings = Settings(precision=precision, max_length=wanted.max_length, token_budget=2048)
+        settings = replace(wanted, precision=precision, token_budget=2048)
         pipeline = Pipeline(root / "model", settings, device)
         results = [
             *pipeline([Text(text) for text in texts]),

@@ -137,9 +137,7 @@ def _counted(answers: Iterable[dict[str, Any]], report: Report) -> Iterator[dict
         yield answer
 
 
-def _collect(
-    description: dict[str, Any], answers: Sequence[dict[str, Any]], wanted: int
-) -> Scores:
+def _collect(description: dict[str, Any], answers: Sequence[dict[str, Any]], wanted: int) -> Scores:
     import numpy as np
 
     from bertserve.errors import PackageError

@@ -1,0 +1,133 @@
+"""Fits of a calibration: logits [texts, labels] and right labels, bool [texts, labels], to its numbers.
+
+    fit(logits, right, "temperature", independent=False)    → {"method": "temperature", "temperature": 1.43}
+
+Temperature scaling divides all logits by one number, so that no text gets another label. Vector scaling
+has a factor and an offset for each label. Platt scaling and isotonic regression are for labels that are
+independent, each for itself. The handler computes with the numbers, see handler/calibration.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import optimize, special
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+
+from .errors import ConfigError
+from .handler.calibration import FOR_INDEPENDENT_LABELS, METHODS, Calibration
+from .handler.probabilities import activate
+
+_TEMPERATURES = (0.05, 20.0)
+_HIGHEST = 12.0  # of a logit that isotonic regression gives; its probability is 1 - 6e-6
+_DIGITS = 6
+
+Logits = NDArray[np.float64]
+Probabilities = NDArray[np.float64]
+Right = NDArray[np.bool_]
+Numbers = dict[str, Any]
+
+
+def fit(logits: Logits, right: Right, method: str, *, independent: bool) -> Numbers:
+    """The numbers of a method with the least negative log likelihood; isotonic: the least squares."""
+    return _FITS[method](logits, right, independent)
+
+
+def check_method(method: str, *, independent: bool) -> None:
+    """ConfigError where a method is not for such labels."""
+    if method not in METHODS:
+        raise ConfigError(f"{method} is no method of calibration; known are {', '.join(METHODS)}")
+    if independent and method == "vector":
+        raise ConfigError("vector scaling is for labels of which one is right; take platt")
+    if not independent and method in FOR_INDEPENDENT_LABELS:
+        raise ConfigError(
+            f"{method} is for labels that are independent; take temperature or vector"
+        )
+
+
+def apply(numbers: Numbers, logits: Logits, *, independent: bool) -> Probabilities:
+    """Calibrated probabilities [texts, labels], computed as the handler does."""
+    activation = "sigmoid" if independent else "softmax"
+    calibration = Calibration(numbers, logits.shape[1], activation)
+    found = activate(calibration(torch.from_numpy(logits)), activation)
+    return np.asarray(found.numpy(), dtype=np.float64)
+
+
+def plain(logits: Logits, *, independent: bool) -> Probabilities:
+    """Probabilities [texts, labels] without calibration, computed as the handler does."""
+    found = activate(torch.from_numpy(logits), "sigmoid" if independent else "softmax")
+    return np.asarray(found.numpy(), dtype=np.float64)
+
+
+def _fit_temperature(logits: Logits, right: Right, independent: bool) -> Numbers:
+    def loss(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        if independent:
+            return float(-special.log_expit(np.where(right, scaled, -scaled)).sum())
+        return float(-special.log_softmax(scaled, axis=1)[right].sum())
+
+    bounds = tuple(map(np.log, _TEMPERATURES))
+    found = optimize.minimize_scalar(loss, bounds=bounds, method="bounded")
+    return {"method": "temperature", "temperature": _rounded(np.exp(found.x))}
+
+
+def _fit_vector(logits: Logits, right: Right, _: bool) -> Numbers:
+    texts, labels = logits.shape
+
+    def loss(numbers: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        weights, biases = numbers.reshape(2, labels)
+        scaled = logits * weights + biases
+        surplus = special.softmax(scaled, axis=1) - right
+        gradient = np.concatenate([(surplus * logits).sum(axis=0), surplus.sum(axis=0)])
+        return float(-special.log_softmax(scaled, axis=1)[right].sum() / texts), gradient / texts
+
+    begin = np.concatenate([np.ones(labels), np.zeros(labels)])
+    weights, biases = optimize.minimize(loss, begin, jac=True, method="L-BFGS-B").x.reshape(2, -1)
+    return {"method": "vector", "weights": _rounded(weights), "biases": _rounded(biases)}
+
+
+def _fit_platt(logits: Logits, right: Right, _: bool) -> Numbers:
+    weights, biases = np.ones(logits.shape[1]), np.zeros(logits.shape[1])
+    for i in _learnable(right):
+        model = LogisticRegression().fit(logits[:, [i]], right[:, i])
+        weights[i], biases[i] = model.coef_[0, 0], model.intercept_[0]
+    return {"method": "platt", "weights": _rounded(weights), "biases": _rounded(biases)}
+
+
+def _fit_isotonic(logits: Logits, right: Right, _: bool) -> Numbers:
+    """Steps that rise, joined by lines; a label that nothing can be learnt of keeps its logits."""
+    curves = [([-_HIGHEST, _HIGHEST], [-_HIGHEST, _HIGHEST])] * logits.shape[1]
+    for i in _learnable(right):
+        model = IsotonicRegression(y_min=0, y_max=1).fit(logits[:, i], right[:, i])
+        points, first = np.unique(model.X_thresholds_.round(_DIGITS), return_index=True)
+        results = special.logit(model.y_thresholds_[first]).clip(-_HIGHEST, _HIGHEST)
+        if len(points) > 1:
+            curves[i] = (_rounded(points), _rounded(results))
+    return {
+        "method": "isotonic",
+        "logits": [points for points, _ in curves],
+        "calibrated": [results for _, results in curves],
+    }
+
+
+_FITS: dict[str, Callable[[Logits, Right, bool], Numbers]] = {
+    "temperature": _fit_temperature,
+    "vector": _fit_vector,
+    "platt": _fit_platt,
+    "isotonic": _fit_isotonic,
+}
+
+
+def _learnable(right: Right) -> list[int]:
+    """Labels that some texts have and others have not."""
+    count = right.sum(axis=0)
+    return [int(i) for i in np.flatnonzero((count > 0) & (count < len(right)))]
+
+
+def _rounded(value: Any) -> Any:
+    return np.round(value, _DIGITS).tolist()
