@@ -1,210 +1,238 @@
 """How good a classifier's labels and probabilities are, on texts whose right labels are known.
 
-    evaluate(probabilities, right, labels)
+    found = evaluate(probabilities, right, labels)
+    found.accuracy, found.intervals["accuracy"]       # 0.934, (0.925, 0.942)
+    json.dumps(dataclasses.asdict(found))
 
-scikit-learn computes what it computes; what it does not, the calibration of all labels together, is here.
-Probabilities are float [texts, labels], right labels bool [texts, labels].
+scikit-learn computes what it computes; what it does not, the calibration of all labels together, is in
+judging. Probabilities are float [texts, labels], right labels bool [texts, labels].
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics
 
-BINS = 15
+from .bootstrap import Interval, bootstrap_intervals
+from .by_label import OfLabel, mean_f1, score_labels
+from .confusions import Confusion, ConfusionMatrix, count_pairs, matrix_of, most_confused
+from .errors import ConfigError
+from .judging import (
+    BINS,
+    Bin,
+    Bools,
+    Floats,
+    bins_of_mass,
+    bins_of_width,
+    brier_of_texts,
+    calibration_error,
+    judged,
+    negative_log_likelihood,
+    predictions,
+)
+from .results import Input, Pair
+
+__all__ = [
+    "BINS", "Bin", "Confusion", "ConfusionMatrix", "Coverage", "Evaluation", "OfLabel", "Worst",
+    "bins_of_mass", "bins_of_width", "calibration_error", "check", "evaluate",
+    "negative_log_likelihood", "predictions", "worst", "worst_texts",
+]  # fmt: skip
+
 TOP = (1, 3, 5)
-_MOST_CONFUSIONS = 20
-_SMALLEST = 1e-12  # of a probability whose logarithm is taken
-_NAN = float("nan")
-
-Probabilities = NDArray[np.float64]
-Right = NDArray[np.bool_]
+_POINTS = 100  # of the coverage curve
 
 
 @dataclass(frozen=True)
-class Bin:
-    """Predictions of like confidence: how many, how confident, and how often right."""
+class Coverage:
+    """Accuracy on the share of predictions that is kept where those below `confidence` are left out."""
 
-    count: int
-    confidence: float
+    kept: float
     accuracy: float
-
-
-@dataclass(frozen=True)
-class OfLabel:
-    """One label: `support` is how many texts have it; average precision where labels are independent."""
-
-    label: str
-    precision: float
-    recall: float
-    f1: float
-    support: int
-    average_precision: float | None = None
-    threshold: float | None = None
+    confidence: float
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was found on `texts` texts.
+    """What was found on `texts` texts; None where a figure cannot be computed.
 
     accuracy              share of texts whose most probable label is right (all labels, if independent)
     top                   k → share of texts with the right label among the k most probable
-    nll, brier            negative log likelihood in nats, Brier score summed over labels; means over texts
-    ece_width, ece_mass   expected calibration error over bins of equal width, and of equally many texts
-    confidence            mean of the probability of what was predicted
+    macro_f1              mean over the labels that were right or predicted at least once
+    nll, brier            negative log likelihood in nats, Brier score summed over labels; means of texts
+    ece_width, ece_mass   expected calibration error over bins of equal width, and of equal mass
+    confidence            mean of the probability of what was predicted; of each label where independent
+    correct               share of these predictions that is right: the accuracy, unless independent
+    intervals             figure → 95 % interval, see bootstrap
     bins                  those of equal width, for a reliability diagram
-    coverage              share of texts kept → accuracy on them, the most confident first
-    confusions            right label, predicted label, how often; the most frequent first
+    coverage              by rising share, the most confident first
+    confusions, matrix    the most frequent first; none where labels are independent
     """
 
     texts: int
+    labels: list[str]
+    independent: bool
     accuracy: float
     top: dict[int, float]
-    macro_f1: float
-    micro_f1: float
-    weighted_f1: float
+    macro_f1: float | None
+    micro_f1: float | None
+    weighted_f1: float | None
     nll: float
     brier: float
     ece_width: float
     ece_mass: float
     confidence: float
+    correct: float
     mean_average_precision: float | None
+    intervals: dict[str, Interval]
     bins: list[Bin]
-    coverage: list[tuple[float, float]]
-    confusions: list[tuple[str, str, int]]
+    coverage: list[Coverage]
+    confusions: list[Confusion]
+    matrix: ConfusionMatrix | None
     of_labels: list[OfLabel]
 
 
+@dataclass(frozen=True)
+class Worst:
+    """A text that a model rates badly; `probability` is of the right label, or of what is wrong most."""
+
+    index: int
+    text: str
+    right: list[str]
+    predicted: list[str]
+    probability: float
+    text_pair: str | None = None
+
+
 def evaluate(
-    probabilities: Probabilities, right: Right, labels: Sequence[str], *, independent: bool = False
+    probabilities: Floats,
+    right: Bools,
+    labels: Sequence[str],
+    *,
+    independent: bool = False,
+    thresholds: Sequence[float] | None = None,
 ) -> Evaluation:
-    """Evaluate probabilities; where labels are independent each label of each text is a prediction."""
-    predicted = predictions(probabilities, independent=independent)
-    confidence, correct = _judged(probabilities, right, independent=independent)
-    scores = metrics.precision_recall_fscore_support(right, predicted, zero_division=0)
-    average = (
-        [_average_precision(right[:, i], probabilities[:, i]) for i in range(len(labels))]
-        if independent
-        else None
-    )
+    """Evaluate probabilities; where labels are independent each label of each text is a prediction.
+
+    `thresholds`, one a label, are what independent labels are predicted from; one half if not given.
+    ConfigError where there are no texts, or a text has no probabilities or not one right label.
+    """
+    check(probabilities, right, labels, independent=independent)
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    predicted = predictions(probabilities, independent=independent, thresholds=thresholds)
+    confidence, correct = judged(probabilities, right, independent=independent)
+    bins = bins_of_width(confidence, correct)
+    of_labels = score_labels(probabilities, right, predicted, labels, independent, thresholds)
+    averages = [each.average_precision for each in of_labels if each.average_precision is not None]
+    counts = None if independent else count_pairs(right, predicted)
     return Evaluation(
         texts=len(right),
-        accuracy=float((predicted == right).all(axis=1).mean()),
-        top={}
-        if independent
-        else {k: _top(probabilities, right, k) for k in TOP if k < len(labels)},
-        macro_f1=_f1(right, predicted, "macro"),
-        micro_f1=_f1(right, predicted, "micro"),
-        weighted_f1=_f1(right, predicted, "weighted"),
+        labels=list(labels),
+        independent=independent,
+        accuracy=float(metrics.accuracy_score(right, predicted)),
+        top={} if independent else _top(probabilities, right),
+        macro_f1=mean_f1(right, predicted, "macro"),
+        micro_f1=mean_f1(right, predicted, "micro"),
+        weighted_f1=mean_f1(right, predicted, "weighted"),
         nll=negative_log_likelihood(probabilities, right, independent=independent),
-        brier=float(((probabilities - right) ** 2).sum(axis=1).mean()),
-        ece_width=calibration_error(bins_of_width(confidence, correct)),
+        brier=float(brier_of_texts(probabilities, right).mean()),
+        ece_width=calibration_error(bins),
         ece_mass=calibration_error(bins_of_mass(confidence, correct)),
         confidence=float(confidence.mean()),
-        mean_average_precision=float(np.nanmean(average)) if average else None,
-        bins=bins_of_width(confidence, correct),
+        correct=float(correct.mean()),
+        mean_average_precision=float(np.mean(averages)) if averages else None,
+        intervals=bootstrap_intervals(
+            probabilities, right, independent=independent, thresholds=thresholds
+        ),
+        bins=bins,
         coverage=_coverage(confidence, correct),
-        confusions=[] if independent else _confusions(predicted, right, labels),
-        of_labels=[
-            OfLabel(label, *map(float, (p, r, f)), int(n), average[i] if average else None)
-            for i, (label, p, r, f, n) in enumerate(zip(labels, *scores, strict=True))
-        ],
+        confusions=[] if counts is None else most_confused(counts, labels),
+        matrix=None if counts is None else matrix_of(counts, labels),
+        of_labels=of_labels,
     )
 
 
-def predictions(probabilities: Probabilities, *, independent: bool) -> Right:
-    """The most probable label of each text; where labels are independent those above one half."""
+def check(
+    probabilities: Floats, right: Bools, labels: Sequence[str], *, independent: bool = False
+) -> None:
+    """ConfigError where probabilities and right labels cannot be evaluated."""
+    if not len(right):
+        raise ConfigError("there are no texts to evaluate on; give a file with some")
+    if not probabilities.shape == right.shape == (len(right), len(labels)):
+        raise ConfigError(
+            f"probabilities {list(probabilities.shape)} and right labels {list(right.shape)} do not "
+            f"match {len(labels)} labels; give both as [texts, labels]"
+        )
+    missing = int((~np.isfinite(probabilities).all(axis=1)).sum())
+    if missing:
+        raise ConfigError(f"{missing} texts have no probabilities; leave them out")
+    if not independent and (right.sum(axis=1) != 1).any():
+        raise ConfigError("a text has one right label here; mend the file")
+
+
+def worst(
+    probabilities: Floats, right: Bools, k: int, *, independent: bool = False
+) -> NDArray[np.intp]:
+    """Indices of the k texts whose right label got the lowest probability, the lowest first.
+
+    Where labels are independent, whose label that is most wrong is so most.
+    """
+    return np.argsort(_of_right(probabilities, right, independent), kind="stable")[: max(k, 0)]
+
+
+def worst_texts(
+    texts: Sequence[Input],
+    probabilities: Floats,
+    right: Bools,
+    labels: Sequence[str],
+    k: int,
+    *,
+    independent: bool = False,
+    thresholds: Sequence[float] | None = None,
+) -> list[Worst]:
+    """The k texts that `worst` finds, with their labels; for people who may read the texts."""
+    predicted = predictions(probabilities, independent=independent, thresholds=thresholds)
+    lowest = _of_right(probabilities, right, independent)
+    return [
+        Worst(
+            index=int(row),
+            text=text.text if isinstance(text := texts[row], Pair) else text,
+            right=[labels[i] for i in np.flatnonzero(right[row]).tolist()],
+            predicted=[labels[i] for i in np.flatnonzero(predicted[row]).tolist()],
+            probability=float(lowest[row]),
+            text_pair=text.text_pair if isinstance(text, Pair) else None,
+        )
+        for row in worst(probabilities, right, k, independent=independent)
+    ]
+
+
+def _of_right(probabilities: Floats, right: Bools, independent: bool) -> Floats:
+    """The lowest probability that each text's right labels got, [texts]."""
     if independent:
-        return np.asarray(probabilities > 0.5)
-    return np.asarray(np.eye(probabilities.shape[1], dtype=bool)[probabilities.argmax(axis=1)])
+        return np.asarray(np.where(right, probabilities, 1 - probabilities).min(axis=1))
+    return np.asarray(probabilities[right])
 
 
-def negative_log_likelihood(
-    probabilities: Probabilities, right: Right, *, independent: bool
-) -> float:
-    """Mean over texts, in nats; where labels are independent the sum over labels."""
-    if independent:
-        of_right = np.where(right, probabilities, 1 - probabilities)
-        return float(-np.log(of_right.clip(_SMALLEST)).sum(axis=1).mean())
-    return float(-np.log(probabilities[right].clip(_SMALLEST)).mean())
+def _top(probabilities: Floats, right: Bools) -> dict[int, float]:
+    """Share by k; of equals the first label counts as more probable, as for predictions.
+
+    scikit-learn's top_k_accuracy_score prefers the last.
+    """
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    place = np.take_along_axis(right, order, axis=1).argmax(axis=1)
+    return {k: float((place < k).mean()) for k in TOP if k < right.shape[1]}
 
 
-def bins_of_width(
-    confidence: Probabilities, correct: NDArray[np.bool_], bins: int = BINS
-) -> list[Bin]:
-    """Bins of equal width from 0 to 1; a bin has its upper edge, as is usual."""
-    edges = np.linspace(0, 1, bins + 1)
-    places = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
-    return [_bin(confidence[places == i], correct[places == i]) for i in range(bins)]
-
-
-def bins_of_mass(
-    confidence: Probabilities, correct: NDArray[np.bool_], bins: int = BINS
-) -> list[Bin]:
-    """Bins of equally many predictions, by rising confidence."""
-    order = np.argsort(confidence, kind="stable")
-    return [_bin(confidence[rows], correct[rows]) for rows in np.array_split(order, bins)]
-
-
-def calibration_error(bins: Sequence[Bin]) -> float:
-    """Mean distance between confidence and accuracy, weighted by the predictions of each bin."""
-    total = sum(each.count for each in bins)
-    return (
-        sum(each.count * abs(each.confidence - each.accuracy) for each in bins if each.count)
-        / total
-    )
-
-
-def _bin(confidence: Probabilities, correct: NDArray[np.bool_]) -> Bin:
-    if not len(confidence):
-        return Bin(0, _NAN, _NAN)
-    return Bin(len(confidence), float(confidence.mean()), float(correct.mean()))
-
-
-def _judged(
-    probabilities: Probabilities, right: Right, *, independent: bool
-) -> tuple[Probabilities, NDArray[np.bool_]]:
-    """Confidence in each prediction, and whether it is right; of each label where independent."""
-    if independent:
-        said = probabilities > 0.5
-        confidence = np.where(said, probabilities, 1 - probabilities)
-        return confidence.ravel(), (said == right).ravel()
-    return probabilities.max(axis=1), right[np.arange(len(right)), probabilities.argmax(axis=1)]
-
-
-def _top(probabilities: Probabilities, right: Right, k: int) -> float:
-    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-    return float(np.take_along_axis(right, best, axis=1).any(axis=1).mean())
-
-
-def _f1(right: Right, predicted: Right, average: str) -> float:
-    return float(metrics.f1_score(right, predicted, average=average, zero_division=0))
-
-
-def _average_precision(right: NDArray[np.bool_], probabilities: Probabilities) -> float:
-    return float(metrics.average_precision_score(right, probabilities)) if right.any() else _NAN
-
-
-def _coverage(
-    confidence: Probabilities, correct: NDArray[np.bool_], points: int = 100
-) -> list[tuple[float, float]]:
+def _coverage(confidence: Floats, correct: Bools) -> list[Coverage]:
+    """Points of the curve; equal confidences are kept or left out together."""
     order = np.argsort(-confidence, kind="stable")
-    kept = np.unique(np.linspace(1, len(order), min(points, len(order))).astype(int))
-    right_so_far = np.cumsum(correct[order])
-    return [(float(n / len(order)), float(right_so_far[n - 1] / n)) for n in kept]
-
-
-def _confusions(
-    predicted: Right, right: Right, labels: Sequence[str]
-) -> list[tuple[str, str, int]]:
-    wrong = ~(predicted & right).any(axis=1)
-    pairs: Counter[tuple[Any, Any]] = Counter(
-        zip(right[wrong].argmax(axis=1), predicted[wrong].argmax(axis=1), strict=True)
-    )
-    return [(labels[a], labels[b], n) for (a, b), n in pairs.most_common(_MOST_CONFUSIONS)]
+    falling, right_so_far = -confidence[order], np.cumsum(correct[order])
+    wanted = np.linspace(1, len(order), min(_POINTS, len(order))).astype(int)
+    kept = np.unique(np.searchsorted(falling, falling[wanted - 1], side="right"))
+    return [
+        Coverage(float(n / len(order)), float(right_so_far[n - 1] / n), float(-falling[n - 1]))
+        for n in kept
+    ]
