@@ -37,9 +37,10 @@ from model_archiver.model_packaging_utils import ModelExportUtils
 
 from . import kernels, precision
 from .errors import PackageError
+from .folder import TOKENIZER_FILES, check_calibration, check_folder, files, name_labels_of
 from .handler import calibration, checksums
 from .handler.errors import LoadError
-from .handler.labels import choose_activation, name_labels, problem_type
+from .handler.labels import choose_activation, problem_type
 from .handler.settings import Settings, read_settings
 
 HANDLER = Path(__file__).parent / "handler"
@@ -49,21 +50,9 @@ MANIFEST = "MAR-INF/MANIFEST.json"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
-_PLACEHOLDER = re.compile(r"LABEL_\d+")
-_PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 _MODEL_FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json")
 _OPTIONAL_FILES = ("index_to_name.json", calibration.FILE_NAME)
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-)
-# a tokenizer of one of these alone is made into a tokenizer.json
-_VOCABULARIES = ("vocab.txt", "vocab.json", "*.model")
 
-# settings that logits depend on, so that a calibration is for these alone
-FITTED_WITH = ("max_length", "long_text", "stride", "aggregation")
 
 # requests that share a batch, and milliseconds that the first of them waits for the others
 BATCH_SIZE, MAX_BATCH_DELAY = 64, 1
@@ -145,103 +134,15 @@ def lay_out(model_dir: Path, root: Path, name: str, version: str, config: str) -
     checksums.write(root)
 
 
-def check_folder(model_dir: Path, *, convert_weights: bool = False) -> None:
-    """PackageError says in one sentence what a folder lacks; what only loading shows comes later."""
-    if not model_dir.is_dir():
-        raise PackageError(f"{model_dir} is no folder; give the folder of a fine-tuned model")
-    try:
-        config = json.loads((model_dir / "config.json").read_bytes())
-        names = (config.get("id2label") or {}).values()
-    except FileNotFoundError:
-        raise PackageError(
-            f"{model_dir} has no config.json; save the model with save_pretrained()"
-        ) from None
-    except (ValueError, AttributeError):
-        raise PackageError(
-            f"{model_dir / 'config.json'} is not a JSON object with id2label as another one"
-        ) from None
-    if "auto_map" in config:
-        raise PackageError(
-            f"{model_dir} needs code of its own (auto_map in config.json), which is never run; "
-            "save the model as one of transformers' own architectures"
-        )
-    if not any(model_dir.glob("model*.safetensors")):
-        _check_pickles(model_dir, convert_weights)
-    if not any(_files(model_dir, (*_TOKENIZER_FILES[:1], *_VOCABULARIES))):
-        raise PackageError(
-            f"{model_dir} has no tokenizer; save it there with tokenizer.save_pretrained()"
-        )
-    unnamed = all(_PLACEHOLDER.fullmatch(str(name)) for name in names)
-    if unnamed and not (model_dir / "index_to_name.json").exists():
-        raise PackageError(
-            f"the labels of {model_dir} have no names (LABEL_0, …); name them in config.json's "
-            'id2label, or in an index_to_name.json: {"0": "first label", …}'
-        )
-
-
-def _check_pickles(model_dir: Path, convert_weights: bool) -> None:
-    pickles = list(_files(model_dir, _PICKLES))
-    if not pickles:
-        raise PackageError(
-            f"{model_dir} has no weights; save the model there with save_pretrained()"
-        )
-    if not convert_weights:
-        raise PackageError(
-            f"the weights of {model_dir} are only there as a pickle ({pickles[0].name}), which "
-            "can run code when it is loaded; add --convert-weights to make safetensors of them"
-        )
-
-
-def check_calibration(model_dir: Path, settings: Settings) -> None:
-    """PackageError where a folder's calibration was fitted on something else than is packaged."""
-    found = calibration.read_calibration(model_dir)
-    if found is None:
-        return
-    fitted = found.get("provenance") or {}
-    again = f"run `bertserve calibrate` again, or delete {model_dir / calibration.FILE_NAME}"
-    if fitted.get("weights", "") != weights_digest(model_dir):
-        raise PackageError(f"the calibration of {model_dir} was fitted on other weights; {again}")
-    if fitted.get("labels") != read_labels(model_dir)[0]:
-        raise PackageError(f"the calibration of {model_dir} was fitted on other labels; {again}")
-    for name in FITTED_WITH:
-        before, now = (fitted.get("settings") or {}).get(name), getattr(settings, name)
-        if before != now:
-            raise PackageError(
-                f"the calibration of {model_dir} was fitted with {name} {before}, not {now}; {again}"
-            )
-
-
-def weights_digest(model_dir: Path) -> str:
-    """SHA-256 of a folder's weights."""
-    weights = [*_files(model_dir, ("model*.safetensors",))] or [*_files(model_dir, _PICKLES)]
-    digests = "".join(f"{checksums.sha256(path)}  {path.name}\n" for path in weights)
-    return hashlib.sha256(digests.encode()).hexdigest()
-
-
-def read_labels(model_dir: Path) -> tuple[list[str], str]:
-    """Labels of a folder's model in the order of its outputs, and `softmax` or `sigmoid`."""
-    config = json.loads((model_dir / "config.json").read_bytes())
-    names = model_dir / "index_to_name.json"
-    labels = _name_labels(config, json.loads(names.read_bytes()) if names.exists() else None)
-    return labels, choose_activation(
-        problem_type(config.get("problem_type"), len(labels)), len(labels)
-    )
-
-
-def _files(folder: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
-    for pattern in patterns:
-        yield from sorted(folder.glob(pattern))
-
-
 def _lay_out_model(source: Path, target: Path) -> None:
     target.mkdir(parents=True)
     if not any(source.glob("model*.safetensors")):
         _convert_weights(source, target)
-        _link(_files(source, _OPTIONAL_FILES), target)
+        _link(files(source, _OPTIONAL_FILES), target)
     else:
-        _link(_files(source, _MODEL_FILES + _OPTIONAL_FILES), target)
+        _link(files(source, _MODEL_FILES + _OPTIONAL_FILES), target)
     if (source / "tokenizer.json").exists():
-        _link(_files(source, _TOKENIZER_FILES), target)
+        _link(files(source, TOKENIZER_FILES), target)
     else:
         _convert_tokenizer(source, target)
 
@@ -284,6 +185,7 @@ def _convert_tokenizer(source: Path, target: Path) -> None:
 
 
 def model_config(workers: int, batch_size: int, max_batch_delay: int, settings: Settings) -> str:
+    """The text of an archive's model-config.yaml."""
     numbers = {"workers": workers, "batch-size": batch_size, "max-batch-delay": max_batch_delay}
     for option, number in numbers.items():
         if number < 1:  # TorchServe takes 0 for "not given", and a delay of 0 for batches of two
@@ -466,14 +368,9 @@ def _calibration(contents: zipfile.ZipFile) -> dict[str, Any]:
 
 def _labels(contents: zipfile.ZipFile, config: dict[str, Any]) -> list[str]:
     path = "model/index_to_name.json"
-    return _name_labels(
+    return name_labels_of(
         config, json.loads(contents.read(path)) if path in contents.namelist() else None
     )
-
-
-def _name_labels(config: dict[str, Any], index_to_name: Any) -> list[str]:
-    id2label = config.get("id2label") or {}
-    return name_labels(len(id2label or index_to_name or ()), id2label, index_to_name)
 
 
 def _checksums(contents: zipfile.ZipFile, paths: list[str]) -> dict[str, str]:

@@ -21,11 +21,18 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import KFold
 
-from .archive import FITTED_WITH, check_folder, lay_out, model_config, read_labels, weights_digest
+from .archive import lay_out, model_config
 from .errors import ConfigError
-from .evaluation import bins_of_mass, bins_of_width, calibration_error, negative_log_likelihood
+from .folder import FITTED_WITH, check_folder, read_labels, weights_digest
 from .handler.calibration import FILE_NAME
 from .handler.settings import Settings
+from .judging import (
+    bins_of_mass,
+    bins_of_width,
+    calibration_error,
+    judged,
+    negative_log_likelihood,
+)
 from .labelled import Columns, Labelled, read_labelled
 from .levels import (
     NEVER,
@@ -103,7 +110,6 @@ def calibrate(
         "data": labelled.source,
         "sha256": labelled.sha256,
         "weights": weights_digest(model_dir),
-        "labels": labels,
         "settings": {name: getattr(settings, name) for name in FITTED_WITH},
     }
     _write(model_dir / FILE_NAME, found)

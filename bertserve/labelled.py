@@ -47,7 +47,7 @@ class Labelled:
     @property
     def indices(self) -> NDArray[np.intp]:
         """The one right label of each text, [texts]."""
-        return self.right.argmax(axis=1)
+        return np.asarray(self.right.argmax(axis=1))
 
     def part(self, rows: NDArray[np.intp]) -> Labelled:
         """Some of the rows."""
@@ -75,15 +75,16 @@ def read_labelled(
     if not rows:
         raise ConfigError(f"{path} holds no texts; give a file with some")
     names = list(rows[0][1])
-    usual = next((name for name in _LABEL_COLUMNS if name in names), None)
-    for wanted, meant, option in (
-        (columns.text, "text", "--column"),
-        (columns.label or usual, "label", "--label-column"),
-        *([(columns.pair, "", "--pair-column")] if columns.pair else []),
+    usual = next((name for name in _LABEL_COLUMNS if name in names), "label")
+    label_column = columns.label or usual
+    for wanted, option in (
+        (columns.text, "--column"),
+        (columns.pair, "--pair-column"),
+        (label_column, "--label-column"),
     ):
-        if wanted not in names:
+        if wanted and wanted not in names:
             raise ConfigError(
-                f"{path} has no column {wanted or meant}, only {', '.join(map(str, names))}; "
+                f"{path} has no column {wanted}, only {', '.join(map(str, names))}; "
                 f"choose with {option}"
             )
     numbers = {label: number for number, label in enumerate(labels)}
@@ -91,7 +92,7 @@ def read_labelled(
     right = np.zeros((len(rows), len(labels)), dtype=bool)
     for index, (place, row) in enumerate(rows):
         texts.append(_text(row, columns.text, columns.pair, place))
-        found = _labels(row.get(columns.label or usual), numbers, independent, place)
+        found = _labels(row.get(label_column), numbers, independent, place)
         if not independent and len(found) != 1:
             raise ConfigError(f"{place}: a text has one label here, not {len(found)}")
         right[index, found] = True

@@ -1,6 +1,6 @@
 """Fits of a calibration: logits [texts, labels] and right labels, bool [texts, labels], to its numbers.
 
-    fit(logits, right, "temperature", independent=False)    → {"method": "temperature", "temperature": 1.43}
+    fit(logits, right, "temperature", independent=False)["temperature"]
 
 Temperature scaling divides all logits by one number, so that no text gets another label. Vector scaling
 has a factor and an offset for each label. Platt scaling and isotonic regression are for labels that are

@@ -91,7 +91,7 @@ def score_folder(
         assert process.stdout is not None
         try:
             answers = (json.loads(line) for line in process.stdout if line.startswith("{"))
-            description = next(answers, {})
+            description: dict[str, Any] = next(answers, {})
             if "labels" in description:
                 return _collect(description, list(_counted(answers, report)), len(texts))
         finally:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 import handler
 import tiny
-from bertserve.archive import BATCH_SIZE, check_folder, classify_as_worker, inspect, package
+from bertserve.archive import BATCH_SIZE, classify_as_worker, inspect, package
 from bertserve.errors import PackageError
 from bertserve.handler.settings import Settings
 
@@ -336,7 +336,3 @@ def test_opening_as_a_worker_describes_the_model(archive: Path, tmp_path: Path) 
     (tmp_path / "model" / "config.json").write_text("{}")
     with pytest.raises(PackageError, match="does not load: model/config.json is damaged"):
         classify_as_worker(tmp_path)
-
-
-def test_check_folder_is_content_with_a_good_one(model_dir: Path) -> None:
-    check_folder(model_dir)

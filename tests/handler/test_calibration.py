@@ -14,7 +14,7 @@ from handler.probabilities import predictions
 from handler.values import Encoding, Prediction
 
 LOGITS = torch.tensor([[2.0, -1.0], [0.5, 4.0], [-9.0, 9.0]])
-ISOTONIC = {
+ISOTONIC: dict[str, Any] = {
     "method": "isotonic",
     "logits": [[-1.0, 0.0, 2.0], [0.0, 1.0]],
     "calibrated": [[-3.0, 0.0, 1.0], [-5.0, 5.0]],

@@ -1,0 +1,122 @@
+"""A fine-tuned model's Hugging Face folder: what it must hold, its labels, its calibration."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import PackageError
+from .handler import calibration, checksums
+from .handler.labels import choose_activation, name_labels, problem_type
+from .handler.settings import Settings
+
+_PLACEHOLDER = re.compile(r"LABEL_\d+")
+PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+# a tokenizer of one of these alone is made into a tokenizer.json
+_VOCABULARIES = ("vocab.txt", "vocab.json", "*.model")
+
+# settings that logits depend on, so that a calibration is for these alone
+FITTED_WITH = ("max_length", "long_text", "stride", "aggregation")
+
+
+def check_folder(model_dir: Path, *, convert_weights: bool = False) -> None:
+    """PackageError says in one sentence what a folder lacks; what only loading shows comes later."""
+    if not model_dir.is_dir():
+        raise PackageError(f"{model_dir} is no folder; give the folder of a fine-tuned model")
+    try:
+        config = json.loads((model_dir / "config.json").read_bytes())
+        names = (config.get("id2label") or {}).values()
+    except FileNotFoundError:
+        raise PackageError(
+            f"{model_dir} has no config.json; save the model with save_pretrained()"
+        ) from None
+    except (ValueError, AttributeError):
+        raise PackageError(
+            f"{model_dir / 'config.json'} is not a JSON object with id2label as another one"
+        ) from None
+    if "auto_map" in config:
+        raise PackageError(
+            f"{model_dir} needs code of its own (auto_map in config.json), which is never run; "
+            "save the model as one of transformers' own architectures"
+        )
+    if not any(model_dir.glob("model*.safetensors")):
+        _check_pickles(model_dir, convert_weights)
+    if not any(files(model_dir, (*TOKENIZER_FILES[:1], *_VOCABULARIES))):
+        raise PackageError(
+            f"{model_dir} has no tokenizer; save it there with tokenizer.save_pretrained()"
+        )
+    unnamed = all(_PLACEHOLDER.fullmatch(str(name)) for name in names)
+    if unnamed and not (model_dir / "index_to_name.json").exists():
+        raise PackageError(
+            f"the labels of {model_dir} have no names (LABEL_0, …); name them in config.json's "
+            'id2label, or in an index_to_name.json: {"0": "first label", …}'
+        )
+
+
+def _check_pickles(model_dir: Path, convert_weights: bool) -> None:
+    pickles = list(files(model_dir, PICKLES))
+    if not pickles:
+        raise PackageError(
+            f"{model_dir} has no weights; save the model there with save_pretrained()"
+        )
+    if not convert_weights:
+        raise PackageError(
+            f"the weights of {model_dir} are only there as a pickle ({pickles[0].name}), which "
+            "can run code when it is loaded; add --convert-weights to make safetensors of them"
+        )
+
+
+def check_calibration(model_dir: Path, settings: Settings) -> None:
+    """PackageError where a folder's calibration was fitted on something else than is packaged."""
+    found = calibration.read_calibration(model_dir)
+    if found is None:
+        return
+    fitted = found.get("provenance") or {}
+    again = f"run `bertserve calibrate` again, or delete {model_dir / calibration.FILE_NAME}"
+    if fitted.get("weights", "") != weights_digest(model_dir):
+        raise PackageError(f"the calibration of {model_dir} was fitted on other weights; {again}")
+    for name in FITTED_WITH:
+        before, now = (fitted.get("settings") or {}).get(name), getattr(settings, name)
+        if before != now:
+            raise PackageError(
+                f"the calibration of {model_dir} was fitted with {name} {before}, not {now}; {again}"
+            )
+
+
+def weights_digest(model_dir: Path) -> str:
+    """SHA-256 of a folder's weights."""
+    weights = [*files(model_dir, ("model*.safetensors",))] or [*files(model_dir, PICKLES)]
+    digests = "".join(f"{checksums.sha256(path)}  {path.name}\n" for path in weights)
+    return hashlib.sha256(digests.encode()).hexdigest()
+
+
+def read_labels(model_dir: Path) -> tuple[list[str], str]:
+    """Labels of a folder's model in the order of its outputs, and `softmax` or `sigmoid`."""
+    config = json.loads((model_dir / "config.json").read_bytes())
+    names = model_dir / "index_to_name.json"
+    labels = name_labels_of(config, json.loads(names.read_bytes()) if names.exists() else None)
+    return labels, choose_activation(
+        problem_type(config.get("problem_type"), len(labels)), len(labels)
+    )
+
+
+def files(folder: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
+    """Files of a folder by their names, sorted within each pattern."""
+    for pattern in patterns:
+        yield from sorted(folder.glob(pattern))
+
+
+def name_labels_of(config: dict[str, Any], index_to_name: Any) -> list[str]:
+    """Label names of a config.json and, where there is one, an index_to_name.json, in order."""
+    id2label = config.get("id2label") or {}
+    return name_labels(len(id2label or index_to_name or ()), id2label, index_to_name)
