@@ -11,9 +11,13 @@ from .errors import ConfigError, TextError
 from .results import Input, Pair, Prediction
 
 _LONGEST_FIELD = 10_000_000
+# what details add to a row
+_DETAILS = (
+    "labels", "set", "set_coverage", "margin", "entropy", "calibrated", "logits", "tokens", "truncated",
+    "chunks", "model", "version",
+)  # fmt: skip
 _CSV_COLUMNS = (
-    "text", "text_pair", "label", "probability", "probabilities", "logits", "tokens", "truncated",
-    "model", "version", "error",
+    "text", "text_pair", "label", "probability", "probabilities", *_DETAILS, "error",
 )  # fmt: skip
 
 Result = Prediction | TextError
@@ -132,13 +136,8 @@ def as_row(text: Input, result: Result) -> dict[str, Any]:
         "probabilities": dict(result.probabilities),
     }
     if result.logits is not None:
-        row |= {
-            "logits": dict(result.logits),
-            "tokens": result.tokens,
-            "truncated": result.truncated,
-            "model": result.model,
-            "version": result.version,
-        }
+        found = ((name, getattr(result, name)) for name in _DETAILS)
+        row |= {name: value for name, value in found if value is not None}
     return row
 
 
@@ -148,4 +147,5 @@ def _indented(row: dict[str, Any]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+    is_json = isinstance(value, dict | list | tuple)
+    return json.dumps(value, ensure_ascii=False) if is_json else value

@@ -27,13 +27,17 @@ class Options(TypedDict, total=False):
 
     top_k        how many of the most probable labels to answer; all if not given
     max_length   tokens to read, special ones included; the longest that the model reads if not given
-    truncate     False makes a text that is too long an error instead of cutting it
-    details      True answers tokens, truncated, logits, model and version too
+    long_text    what happens to a longer text: truncate, error or chunks; as packaged if not given
+    truncate     False is the same as long_text="error"
+    calibrated   False answers the model's own probabilities, without the archive's calibration
+    details      True answers everything that a Prediction has
     """
 
     top_k: int | None
     max_length: int | None
+    long_text: str | None
     truncate: bool
+    calibrated: bool
     details: bool
 
 
@@ -41,8 +45,18 @@ class Options(TypedDict, total=False):
 class Prediction:
     """One text's answer: label → probability, the most probable first.
 
-    The others are None unless `details` were asked for: tokens that the model read, whether the text was
-    cut, label → logit, and who answered.
+    The others are None unless `details` were asked for, and those of decisions unless the archive makes
+    them (docs/probabilities.md):
+
+    logits         label → logit, as the model gives it
+    tokens         that the model read, in `chunks` pieces; `truncated` where the text was cut
+    calibrated     whether the archive's calibration was applied
+    entropy        of the probabilities, as a share of the highest that it could be
+    margin         from the most probable label to the next; how near another decision is
+    decided        whether the most probable label reaches the archive's threshold
+    labels         where labels are independent, those that reach their thresholds
+    set            the prediction set, which holds the right label with probability `set_coverage`
+    model, version who answered
     """
 
     probabilities: Mapping[str, float]
@@ -51,11 +65,19 @@ class Prediction:
     truncated: bool | None = None
     model: str | None = None
     version: str | None = None
+    chunks: int | None = None
+    calibrated: bool | None = None
+    entropy: float | None = None
+    margin: float | None = None
+    decided: bool | None = None
+    labels: tuple[str, ...] | None = None
+    set: tuple[str, ...] | None = None
+    set_coverage: float | None = None
 
     @property
-    def label(self) -> str:
-        """The most probable label."""
-        return next(iter(self.probabilities))
+    def label(self) -> str | None:
+        """The most probable label; None where it does not reach the archive's threshold."""
+        return None if self.decided is False else next(iter(self.probabilities))
 
     @property
     def probability(self) -> float:
@@ -123,6 +145,8 @@ class Description:
     calibration: Mapping[str, Any]
     checksums: Mapping[str, str]
     forward: str | None = None
+    long_text: str = "truncate"
+    aggregation: str = "mean"
 
 
 def to_wire(text: Input) -> dict[str, str]:
@@ -137,7 +161,10 @@ def from_wire(answer: Mapping[str, Any]) -> Prediction | TextError:
     if is_error(answer):
         return TextError(**answer["error"])
     if isinstance(answer.get("probabilities"), Mapping):
-        return Prediction(**{field.name: answer[field.name] for field in fields(Prediction)})
+        known: dict[str, Any] = {field.name: answer.get(field.name) for field in fields(Prediction)}
+        for name in ("labels", "set"):
+            known[name] = None if known[name] is None else tuple(known[name])
+        return Prediction(**{**known, "decided": answer.get("label") is not None})
     return Prediction(answer)
 
 

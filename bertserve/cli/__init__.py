@@ -4,9 +4,11 @@ program      the program and what its commands share
 archives     package, inspect
 serving      serve, status, stop
 predicting   predict
+evaluating   evaluate, calibrate
 versions     rollout, rollback, canary, models …
 inputs       texts from arguments and files
 printing     tables, and JSON for programs
+figures      those of evaluations and calibrations
 """
 
 from __future__ import annotations
@@ -18,10 +20,10 @@ from rich.markup import escape
 
 from ..errors import BertserveError
 from ..handler.errors import LoadError
-from . import archives, predicting, serving, versions  # each adds its commands
+from . import archives, evaluating, predicting, serving, versions  # each adds its commands
 from .program import app, err
 
-__all__ = ["archives", "main", "predicting", "serving", "versions"]
+__all__ = ["archives", "evaluating", "main", "predicting", "serving", "versions"]
 
 
 def main() -> None:

@@ -13,8 +13,8 @@ from rich.table import Table
 from .. import archive as archives
 from ..handler.settings import Settings
 from .inputs import plain_texts
-from .printing import print_json, progress_line
-from .program import AsJson, app, out
+from .printing import calibration_line, print_json, progress_line
+from .program import Aggregation, AsJson, LongText, MaxLength, Precision, Stride, app, out
 
 
 @app.command()
@@ -32,16 +32,15 @@ def package(
     max_batch_delay: Annotated[
         int, typer.Option(help="Milliseconds that a request waits for others.")
     ] = archives.MAX_BATCH_DELAY,
-    precision: Annotated[
-        str, typer.Option(help="auto, float32, bfloat16, float16 or int8.")
-    ] = "auto",
+    precision: Precision = "auto",
     texts: Annotated[
         Path | None,
         typer.Option(help="Texts to compare the precision with float32 on.", show_default=False),
     ] = None,
-    max_length: Annotated[
-        int | None, typer.Option(help="Longest input in tokens; the model's own by default.")
-    ] = None,
+    max_length: MaxLength = None,
+    long_text: LongText = "truncate",
+    stride: Stride = Settings.stride,
+    aggregation: Aggregation = "mean",
     max_texts: Annotated[int, typer.Option(help="Texts in one request.")] = 128,
     max_characters: Annotated[int, typer.Option(help="Characters in one text.")] = 100_000,
     max_depth: Annotated[int, typer.Option(help="Nesting of a JSON body.")] = 16,
@@ -64,6 +63,9 @@ def package(
     settings = Settings(
         precision=precision,
         max_length=max_length,
+        long_text=long_text,
+        stride=stride,
+        aggregation=aggregation,
         token_budget=token_budget,
         max_texts=max_texts,
         max_characters=max_characters,
@@ -111,7 +113,7 @@ def inspect(
         facts.add_row(key.replace("_", " "), escape(found[key]))
     facts.add_row("precision", _precision(found))
     facts.add_row("kernels", ", ".join(found["kernels"]) or "none")
-    facts.add_row("calibration", found["calibration"]["method"])
+    facts.add_row("calibration", calibration_line(found["calibration"]))
     facts.add_row("labels", f"{len(found['labels'])}: {escape(', '.join(found['labels']))}")
     facts.add_row(
         "workers",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
@@ -37,10 +37,24 @@ def print_predictions(results: Iterable[tuple[Input, Prediction | TextError]], r
                 table.add_row(shown, escape(label), f"[cyan]{bar}[/]", f"{probability:.4f}")
                 shown = ""
             if result.tokens is not None:
-                cut = ", cut" if result.truncated else ""
-                note = f"{result.model} {result.version}, {result.tokens} tokens{cut}"
-                table.add_row("", f"[dim]{escape(note)}[/]", "", "")
+                table.add_row("", f"[dim]{escape(_note(result))}[/]", "", "")
         out.print(table)
+
+
+def _note(result: Prediction) -> str:
+    """What details say of a text."""
+    parts = [f"{result.model} {result.version}", f"{result.tokens} tokens"]
+    if result.chunks and result.chunks > 1:
+        parts.append(f"{result.chunks} chunks")
+    if result.truncated:
+        parts.append("cut")
+    if result.decided is False:
+        parts.append("not sure enough for a label")
+    if result.labels is not None:
+        parts.append(f"labels: {', '.join(result.labels) or 'none'}")
+    if result.set is not None:
+        parts.append(f"{result.set_coverage:.0%} set: {', '.join(result.set) or 'empty'}")
+    return ", ".join(parts)
 
 
 def version_as_json(model: Model) -> dict[str, Any]:
@@ -81,6 +95,27 @@ def print_status(found: dict[str, Any], as_json: bool) -> None:
             f"{ready}/{len(model['workers'])}",
         )
     out.print(models)
+
+
+def calibration_line(found: Mapping[str, Any]) -> str:
+    """A calibration, what it was fitted on, and what it brings."""
+    origin = found.get("provenance")
+    if not origin:
+        return str(found["method"])
+    before, after = origin["before"]["ece_width"], origin["after"]["ece_width"]
+    parts = [
+        f"{found['method']}, on {origin['texts']:,} texts of {origin['data']}: "
+        f"ECE {before:.4f} → {after:.4f}"
+    ]
+    if "threshold" in found:
+        parts.append(f"a label from {found['threshold']:.4f} on")
+    if "thresholds" in found:
+        parts.append("a threshold for each label")
+    if "sets" in found:
+        parts.append(f"prediction sets for {found['sets']['coverage']:.0%}")
+    if origin["looks_seen"]:
+        parts.append("the texts look as if the model was trained on them")
+    return "; ".join(parts)
 
 
 def progress_line() -> Progress:

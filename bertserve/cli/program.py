@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+
+from ..errors import ConfigError
 
 app = typer.Typer(
     help="A fine-tuned BERT-family classifier behind TorchServe.",
@@ -26,3 +30,27 @@ ConfigFile = Annotated[
 ]
 Name = Annotated[str, typer.Argument(help="Name of the model.")]
 Version = Annotated[str, typer.Argument(help="Version of the model.")]
+
+# how a model is packaged, and calibrated
+Precision = Annotated[str, typer.Option(help="auto, float32, bfloat16, float16 or int8.")]
+MaxLength = Annotated[
+    int | None, typer.Option(help="Longest input in tokens; the model's own by default.")
+]
+LongText = Annotated[
+    str, typer.Option(help="What happens to a longer text: truncate, error or chunks.")
+]
+Stride = Annotated[int, typer.Option(help="Tokens by which chunks overlap.")]
+Aggregation = Annotated[
+    str, typer.Option(help="Logits of a text from its chunks: mean, or max of each label.")
+]
+
+
+@contextmanager
+def extra_installed(extra: str) -> Iterator[None]:
+    """ConfigError where a library of an extra is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"this needs {error.name}; install it with `pip install 'bertserve[{extra}]'`"
+        ) from error

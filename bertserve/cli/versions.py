@@ -17,7 +17,14 @@ from .. import server as servers
 from ..rollout import Limits
 from ..versions import Versions
 from .inputs import plain_texts
-from .printing import print_change, print_json, progress_line, steps_listed, version_as_json
+from .printing import (
+    calibration_line,
+    print_change,
+    print_json,
+    progress_line,
+    steps_listed,
+    version_as_json,
+)
 from .program import AsJson, ConfigFile, Name, Version, app, models, out
 
 # what `models compare` shows of each version, and how
@@ -191,6 +198,7 @@ def describe(
     facts = Table(show_header=False, box=None)
     for key, value in found.items():
         shown = ", ".join(value) if key == "labels" else value
+        shown = calibration_line(value) if key == "calibration" else shown
         if not isinstance(shown, dict):
             facts.add_row(key.replace("_", " "), escape(str(shown)))
     out.print(facts)

@@ -1,0 +1,230 @@
+"""Commands: evaluate, calibrate."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+
+from .. import server as servers
+from ..handler.settings import Settings
+from .figures import print_calibration, print_evaluation
+from .printing import print_json
+from .program import (
+    Aggregation,
+    AsJson,
+    ConfigFile,
+    LongText,
+    MaxLength,
+    Precision,
+    Stride,
+    app,
+    err,
+    extra_installed,
+)
+
+if TYPE_CHECKING:
+    from ..comparison import Comparison
+    from ..evaluation import Worst
+    from ..labelled import Columns
+    from ..quality import Judged, Model
+    from ..report import Provenance
+
+Data = Annotated[Path, typer.Option(help="Labelled texts: .csv, .jsonl or .parquet.")]
+Column = Annotated[str, typer.Option(help="Column of the texts.")]
+PairColumn = Annotated[
+    str | None, typer.Option(help="Column of the second texts of pairs.", show_default=False)
+]
+LabelColumn = Annotated[
+    str | None,
+    typer.Option(help="Column of the labels; label, category or the like.", show_default=False),
+]
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A .mar archive, or the name of a served model.")],
+    data: Data,
+    compare: Annotated[
+        str | None, typer.Option(help="Another archive or name, side by side.", show_default=False)
+    ] = None,
+    column: Column = "text",
+    pair_column: PairColumn = None,
+    label_column: LabelColumn = None,
+    version: Annotated[
+        str | None, typer.Option(help="Version of a served model.", show_default=False)
+    ] = None,
+    worst: Annotated[
+        int, typer.Option(help="So many texts that the model rates worst are shown.", min=0)
+    ] = 0,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a report to this file.", show_default=False)
+    ] = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how good the labels and the probabilities of a model are, on labelled texts."""
+    with extra_installed("evaluate"):
+        from .. import quality
+        from ..labelled import Columns
+    columns = Columns(column, pair_column, label_column)
+    models = [_model(each, version, config) for each in (model, compare) if each]
+    judged = [_judge(each, data, columns) for each in models]
+    one, other = judged[0], judged[1] if compare else None
+    comparison = quality.compare(one, other) if other else None
+    texts = quality.worst(one, worst)
+    if html:
+        _write_report(html, one, other, comparison, texts)
+    found = {
+        **_as_json(one),
+        **({"worst": [asdict(each) for each in texts]} if worst else {}),
+        **({"other": _as_json(other)} if other else {}),
+        **({"comparison": asdict(comparison)} if comparison else {}),
+    }
+    if as_json:
+        print_json(found)
+    else:
+        print_evaluation(found)
+    if html:
+        err.print(f"report: {html}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def calibrate(
+    model_dir: Annotated[Path, typer.Argument(help="A Hugging Face folder.")],
+    data: Data,
+    method: Annotated[
+        str, typer.Option(help="temperature, vector; platt or isotonic for independent labels.")
+    ] = "temperature",
+    target_precision: Annotated[
+        float | None,
+        typer.Option(help="Answer a label only where it is right so often.", show_default=False),
+    ] = None,
+    target_coverage: Annotated[
+        float | None,
+        typer.Option(help="Answer a label for so large a share of texts.", show_default=False),
+    ] = None,
+    set_coverage: Annotated[
+        float, typer.Option(help="How often a prediction set holds the right label.")
+    ] = 0.95,
+    column: Column = "text",
+    pair_column: PairColumn = None,
+    label_column: LabelColumn = None,
+    precision: Precision = "auto",
+    max_length: MaxLength = None,
+    long_text: LongText = "truncate",
+    stride: Stride = Settings.stride,
+    aggregation: Aggregation = "mean",
+    as_json: AsJson = False,
+) -> None:
+    """Fit calibrated probabilities and levels for decisions, into the folder's calibration.json."""
+    with extra_installed("evaluate"):
+        from .. import calibration
+        from ..labelled import Columns
+    settings = Settings(
+        precision=precision,
+        max_length=max_length,
+        long_text=long_text,
+        stride=stride,
+        aggregation=aggregation,
+    )
+    with _bar("scoring") as report:
+        found = calibration.calibrate(
+            model_dir,
+            data,
+            columns=Columns(column, pair_column, label_column),
+            method=method,
+            target_precision=target_precision,
+            target_coverage=target_coverage,
+            set_coverage=set_coverage,
+            settings=settings,
+            report=report,
+        )
+    if found["provenance"]["looks_seen"]:
+        err.print(
+            "[yellow]Warning:[/] the model is right on nearly all of these texts, as on those that it "
+            "was trained on; if it was, its confidence here says nothing about other texts: calibrate "
+            "on texts that it has not seen",
+            soft_wrap=True,
+            highlight=False,
+        )
+    if as_json:
+        print_json(found)
+    else:
+        print_calibration(model_dir, found)
+
+
+def _model(given: str, version: str | None, config: Path | None) -> Model:
+    """An archive where there is such a file, else what the running server serves."""
+    from ..quality import archived, served
+
+    if given.endswith(".mar") or Path(given).exists():
+        return archived(Path(given))
+    return served(servers.find(config), given, version)
+
+
+def _judge(model: Model, data: Path, columns: Columns) -> Judged:
+    from ..quality import judge
+
+    with _bar(f"scoring with {model.facts['name']} {model.facts['version']}") as report:
+        return judge(model, data, columns, report)
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(escape(what), total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _as_json(judged: Judged) -> dict[str, Any]:
+    """What is known of a model on labelled texts, for programs."""
+    facts = {key: value for key, value in judged.model.facts.items() if key != "labels"}
+    return {
+        "model": facts,
+        "data": {"source": judged.labelled.source, "sha256": judged.labelled.sha256},
+        **asdict(judged.evaluation),
+        "decisions": judged.decisions,
+    }
+
+
+def _write_report(
+    path: Path,
+    one: Judged,
+    other: Judged | None,
+    comparison: Comparison | None,
+    worst: Sequence[Worst],
+) -> None:
+    from ..report import Other, write_report
+
+    write_report(
+        path,
+        _provenance(one),
+        one.evaluation,
+        other=other and comparison and Other(_provenance(other), other.evaluation, comparison),
+        calibration=one.model.facts["calibration"],
+        worst=worst or None,
+    )
+
+
+def _provenance(judged: Judged) -> Provenance:
+    from ..report import Provenance
+
+    facts = judged.model.facts
+    return Provenance(
+        model=facts["name"],
+        version=facts["version"],
+        data=judged.labelled.source,
+        data_sha256=judged.labelled.sha256,
+        date=datetime.date.today().isoformat(),
+        archive=facts["source"],
+        archive_sha256=facts.get("sha256"),
+    )

@@ -1,0 +1,156 @@
+"""How good a model is on labelled texts: one that is served, or an archive on this machine.
+
+judged = judge(archived(Path("model_store/support-1.0.mar")), Path("test.csv"))
+judged.evaluation.accuracy, judged.evaluation.ece_width
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .archive import inspect
+from .comparison import Comparison
+from .comparison import compare as compare_probabilities
+from .errors import PackageError
+from .evaluation import Evaluation, Worst, evaluate, worst_texts
+from .labelled import Columns, Labelled, read_labelled
+from .levels import kept, sets
+from .results import Input
+from .scoring import Scores, score_archive, score_served
+from .server import Server
+
+# told how many texts are done, and of how many
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that can score texts; `facts` are its name, version, labels, activation and more."""
+
+    facts: dict[str, Any]
+    score: Callable[[Sequence[Input], Callable[[int], None]], Scores]
+
+    @property
+    def labels(self) -> list[str]:
+        """Names in the order of the model's outputs."""
+        return list(self.facts["labels"])
+
+    @property
+    def independent(self) -> bool:
+        """Whether a text may have any number of labels."""
+        return bool(self.facts["activation"] == "sigmoid")
+
+    @property
+    def thresholds(self) -> list[float] | None:
+        """Those of independent labels, where the model has some."""
+        return self.facts["calibration"].get("thresholds") if self.independent else None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A model on labelled texts.
+
+    decisions       what the archive's threshold keeps and its prediction sets hold, of these texts
+    probabilities   float64 [texts, labels]
+    """
+
+    model: Model
+    labelled: Labelled
+    evaluation: Evaluation
+    decisions: dict[str, Any]
+    probabilities: NDArray[np.float64]
+
+
+def archived(archive: Path) -> Model:
+    """The model of an archive, which scores texts by its own handler."""
+    found = inspect(archive)
+    if not found["intact"]:
+        raise PackageError(f"{archive} is damaged; build it again")
+    names = ("name", "version", "labels", "activation", "precision", "calibration", "sha256")
+    facts = {name: found[name] for name in names}
+    return Model(
+        {"source": archive.name, **facts},
+        lambda texts, report: score_archive(archive, texts, report),
+    )
+
+
+def served(server: Server, name: str, version: str | None = None) -> Model:
+    """A model that is served, over HTTP."""
+    with server.client(name, version=version) as client:
+        description = client.describe()
+    names = ("version", "labels", "activation", "precision", "calibration")
+    facts = {each: getattr(description, each) for each in names}
+
+    def score(texts: Sequence[Input], report: Callable[[int], None]) -> Scores:
+        with server.client(name, version=description.version) as client:
+            return score_served(client, texts, report)
+
+    return Model({"source": server.addresses.inference, "name": name, **facts}, score)
+
+
+def compare(one: Judged, other: Judged) -> Comparison:
+    """What sets two models apart; ConfigError where their labels are not the same."""
+    return compare_probabilities(
+        one.probabilities,
+        other.probabilities,
+        one.labelled.right,
+        one.model.labels,
+        other_labels=other.model.labels,
+        independent=one.model.independent,
+        thresholds=one.model.thresholds,
+        other_thresholds=other.model.thresholds,
+    )
+
+
+def worst(judged: Judged, count: int) -> list[Worst]:
+    """The texts whose right labels got the lowest probabilities."""
+    return worst_texts(
+        judged.labelled.texts,
+        judged.probabilities,
+        judged.labelled.right,
+        judged.model.labels,
+        count,
+        independent=judged.model.independent,
+        thresholds=judged.model.thresholds,
+    )
+
+
+def judge(
+    model: Model,
+    data: Path,
+    columns: Columns | None = None,
+    report: Report = lambda _, __: None,
+) -> Judged:
+    """Score the texts of a file, and evaluate; ConfigError names the line that is wrong."""
+    labelled = read_labelled(
+        data, model.labels, independent=model.independent, columns=columns or Columns()
+    )
+    total = len(labelled.texts)
+    scores = model.score(labelled.texts, lambda done: report(done, total))
+    found = evaluate(
+        scores.probabilities,
+        labelled.right,
+        model.labels,
+        independent=model.independent,
+        thresholds=model.thresholds,
+    )
+    decisions = _decisions(model.facts["calibration"], scores.probabilities, labelled.right)
+    return Judged(model, labelled, found, decisions, scores.probabilities)
+
+
+def _decisions(
+    levels: dict[str, Any], probabilities: NDArray[np.float64], right: NDArray[np.bool_]
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if threshold := levels.get("threshold"):
+        found["threshold"] = {"level": threshold, **asdict(kept(probabilities, right, threshold))}
+    if wanted := levels.get("sets"):
+        held = asdict(sets(probabilities, right, wanted["level"]))
+        found["sets"] = {"wanted": wanted["coverage"], **held}
+    return found
