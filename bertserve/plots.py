@@ -14,6 +14,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -64,10 +65,10 @@ def reliability(bins: list[Bin]) -> str:
             top.bar(middle, high - low, width * 0.9, low, color=gap, alpha=0.6, linewidth=0)
             bottom.bar(middle, each.count, width * 0.9, color=SOFT)
         top.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=(0, (4, 3)))
-        top.bar(0, 0, color=ONE, alpha=0.85, label="is right")
-        top.bar(0, 0, color=TWO, alpha=0.6, label="says more than that")
-        top.bar(0, 0, color=THREE, alpha=0.6, label="right, but not said")
-        top.legend(loc="upper left")
+        top.bar(0, 0, color=ONE, alpha=0.85, label="right")
+        top.bar(0, 0, color=TWO, alpha=0.6, label="too sure")
+        top.bar(0, 0, color=THREE, alpha=0.6, label="not sure enough")
+        _legend_above(top)
         top.set(ylim=(0, 1), ylabel="accuracy")
         _percent(top.yaxis)
         bottom.set(xlim=(0, 1), xlabel="confidence", ylabel="how many")
@@ -91,7 +92,7 @@ def confidence(bins: list[Bin]) -> str:
         middles = (np.arange(len(bins)) + 0.5) / len(bins)
         axes.bar(middles, good, 0.9 / len(bins), color=ONE, label="right")
         axes.bar(middles, counts - good, 0.9 / len(bins), good, color=TWO, label="wrong")
-        axes.legend(loc="upper left")
+        _legend_above(axes)
         axes.set(xlim=(0, 1), xlabel="confidence", ylabel="predictions")
         axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
@@ -110,7 +111,7 @@ def coverage(points: list[Coverage], other: list[Coverage] | None = None) -> str
                 axes.plot(
                     [each.kept for each in curve], [each.accuracy for each in curve],
                     color=colour, linewidth=2, label=label if other else None,
-                    marker="o" if len(curve) < 3 else None,
+                    marker="o" if len(curve) < 3 else None, clip_on=False,
                 )  # fmt: skip
         lowest = min(each.accuracy for each in [*points, *(other or [])])
         floor = max(0, np.floor((lowest - 0.01) * 20) / 20)
@@ -135,7 +136,7 @@ def confusion(matrix: ConfusionMatrix) -> str:
     supports = np.maximum(counts.sum(axis=1, keepdims=True), 1)
     shares = counts / supports
 
-    size = 8 if counts.max() < 100 else 6.5
+    size = 8 if counts.max() < 100 or len(columns) < 9 else 6.5
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -177,6 +178,14 @@ def plots_of(evaluation: Evaluation, other: Evaluation | None = None) -> dict[st
     if evaluation.matrix is not None and len(evaluation.matrix.labels) > 1:
         found["confusion"] = confusion(evaluation.matrix)
     return found
+
+
+def _legend_above(axes: Axes) -> None:
+    """Where no bar is behind it."""
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderpad=0.2, borderaxespad=0.2,
+        handlelength=1.2, handletextpad=0.5, columnspacing=1.2,
+    )  # fmt: skip
 
 
 def _percent(axis: Any, fine: bool = False) -> None:

@@ -22,22 +22,9 @@ from . import plots
 from .comparison import Comparison
 from .errors import ConfigError
 from .evaluation import Evaluation, OfLabel, Worst
+from .wording import calibrated, cards, leaning, number, percent, rows, sure_and_wrong, verdict
 
 _HERE = Path(__file__).parent
-_CALIBRATED = ("nll", "ece_width", "ece_mass")
-_NAMES = {
-    "accuracy": "Accuracy",
-    "macro_f1": "Macro F1",
-    "micro_f1": "Micro F1",
-    "weighted_f1": "Weighted F1",
-    "mean_average_precision": "Mean average precision",
-    "nll": "Negative log likelihood",
-    "brier": "Brier score",
-    "ece_width": "ECE, equal width",
-    "ece_mass": "ECE, equal mass",
-}
-_SHARES = ("accuracy",)  # shown in per cent
-_LOWER_IS_BETTER = ("nll", "brier", "ece_width", "ece_mass")
 
 
 @dataclass(frozen=True)
@@ -65,27 +52,6 @@ class Other:
     provenance: Provenance
     evaluation: Evaluation
     comparison: Comparison
-
-
-@dataclass(frozen=True)
-class Card:
-    """A headline figure, its interval, and what it means in a sentence."""
-
-    name: str
-    value: str
-    interval: str
-    meaning: str
-
-
-@dataclass(frozen=True)
-class Row:
-    """A figure of both models, and how the other one's differs."""
-
-    name: str
-    one: str
-    other: str
-    difference: str
-    verdict: str
 
 
 def write_report(
@@ -141,10 +107,10 @@ def render(
         points=evaluation.coverage[::-10][::-1],
         labels=_by_f1(evaluation.of_labels),
         other=other,
-        rows=rows(evaluation, other) if other else [],
+        rows=rows(evaluation, other.evaluation, other.comparison) if other else [],
         verdict=verdict(other.comparison) if other else "",
         calibration=calibration,
-        calibrated=_calibrated(calibration or {}),
+        calibrated=calibrated(calibration or {}),
         worst=worst,
         label=_breakable,
         percent=percent,
@@ -154,150 +120,9 @@ def render(
     )
 
 
-def cards(evaluation: Evaluation) -> list[Card]:
-    """The headline figures."""
-    of_texts = (
-        "texts whose labels are all right" if evaluation.independent else "texts labelled right"
-    )
-    found = [
-        _card(evaluation, "accuracy", f"Share of {of_texts}."),
-        _card(evaluation, "macro_f1", "Precision and recall in one; every label counts the same."),
-    ]
-    if evaluation.independent:
-        found.append(
-            _card(evaluation, "micro_f1", "The same over all labels of all texts together.")
-        )
-        meaning = "How well each label's texts rank above the others; no threshold needed."
-        found.append(_card(evaluation, "mean_average_precision", meaning))
-    else:
-        found.append(
-            _card(evaluation, "weighted_f1", "Each label counts by how many texts have it.")
-        )
-    found += [
-        Card(f"Top {k}", percent(share), "", f"The right label is among the {k} most probable.")
-        for k, share in evaluation.top.items()
-        if k > 1
-    ]
-    return [
-        *found,
-        _card(
-            evaluation, "nll", "How surprised the model is by the right labels, in nats; 0 is best."
-        ),
-        _card(evaluation, "brier", "Squared distance from the right labels; 0 is best."),
-        _card(evaluation, "ece_width", says(evaluation)),
-        _card(evaluation, "ece_mass", "The same, in 15 bins that hold equally many predictions."),
-    ]
-
-
-def says(evaluation: Evaluation) -> str:
-    """Mean confidence and accuracy, in words."""
-    return (
-        f"Says {percent(evaluation.confidence)} on average, "
-        f"is right {percent(evaluation.correct)} of the time."
-    )
-
-
-def leaning(evaluation: Evaluation) -> str:
-    """Whether the model is too sure of itself; half a per cent is neither."""
-    gap = evaluation.confidence - evaluation.correct
-    if abs(gap) < 0.005:
-        return "about as sure as it is right"
-    return "surer than it is right" if gap > 0 else "less sure than it could be"
-
-
-def sure_and_wrong(evaluation: Evaluation) -> str:
-    """How many wrong predictions are in the bin of the highest confidence."""
-    wrong = [round(each.count * (1 - (each.accuracy or 0))) for each in evaluation.bins]
-    if not sum(wrong):
-        return "None is wrong."
-    edge = percent(1 - 1 / len(wrong))
-    return f"Of {sum(wrong):,} that are wrong, {wrong[-1]:,} have a confidence above {edge}."
-
-
-def rows(evaluation: Evaluation, other: Other) -> list[Row]:
-    """Figures of two models side by side."""
-    found = []
-    for name, title in _NAMES.items():
-        one, another = (getattr(each, name) for each in (evaluation, other.evaluation))
-        if one is None and another is None:
-            continue
-        difference, judgement = "", ""
-        if name in other.comparison.differences:
-            change = other.comparison.differences[name]
-            difference = (
-                f"{_signed(name, change.value)} "
-                f"({_signed(name, change.low)} to {_signed(name, change.high)})"
-            )
-            judgement = "no clear difference"
-            if change.low > 0 or change.high < 0:
-                rises = change.low > 0
-                judgement = "worse" if rises == (name in _LOWER_IS_BETTER) else "better"
-        found.append(Row(title, _shown(name, one), _shown(name, another), difference, judgement))
-    return found
-
-
-def verdict(comparison: Comparison) -> str:
-    """What McNemar's test says, in words."""
-    if not comparison.only_one + comparison.only_other:
-        return "Both have the same texts right."
-    likely = (
-        "chance alone would seldom do that"
-        if comparison.p_value < 0.05
-        else "chance alone may well do that"
-    )
-    return (
-        f"{comparison.only_one:,} texts only the first has right, {comparison.only_other:,} only the "
-        f"other: {likely} (p = {number(comparison.p_value)}, McNemar's exact test)."
-    )
-
-
-def percent(value: float | None) -> str:
-    """93.4 % of 0.934; – of None."""
-    return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def number(value: float | None) -> str:
-    """Three digits; – of None."""
-    if value is None:
-        return "–"
-    return f"{value:.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.1e}"
-
-
-def _card(evaluation: Evaluation, name: str, meaning: str) -> Card:
-    interval = ""
-    if name in evaluation.intervals:
-        low, high = evaluation.intervals[name]
-        interval = f"{_shown(name, low)} to {_shown(name, high)}"
-    title = _NAMES[name]
-    if evaluation.independent and name == "accuracy":
-        title = "Exact match"
-    return Card(title, _shown(name, getattr(evaluation, name)), interval, meaning)
-
-
-def _shown(name: str, value: float | None) -> str:
-    return percent(value) if name in _SHARES else number(value)
-
-
-def _signed(name: str, value: float) -> str:
-    """With a sign, as − or +; shares in points of per cent."""
-    shown = f"{100 * value:+.1f}" if name in _SHARES else f"{value:+.3f}"
-    return "0" if not float(shown) else shown.replace("-", "−")
-
-
 def _by_f1(labels: Sequence[OfLabel]) -> list[OfLabel]:
     """The worst first; those of which nothing can be said last."""
     return sorted(labels, key=lambda each: (each.f1 is None, each.f1 or 0, each.label))
-
-
-def _calibrated(calibration: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Figures before and after, where calibration.json tells them."""
-    provenance = calibration.get("provenance") or {}
-    before, after = provenance.get("before") or {}, provenance.get("after") or {}
-    return [
-        (_NAMES[name], number(before[name]), number(after[name]))
-        for name in _CALIBRATED
-        if name in before and name in after
-    ]
 
 
 def _breakable(label: str) -> Markup:

@@ -6,6 +6,8 @@ import base64
 import dataclasses
 import hashlib
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -32,7 +34,7 @@ PROVENANCE = Provenance(
 HOSTILE = [
     "<script>alert(1)</script>",
     "\"><img src=x onerror='alert(1)'>",
-    "{{ 7 * 7 }} & $x$ #040404",
+    "{{7*7}} & $x$ #040404",
     "账单_\u202e_\x00_ \ud800",
 ]
 
@@ -240,8 +242,9 @@ def test_comparison() -> None:
     ]  # fmt: skip
     accuracy = other.comparison.differences["accuracy"]
     assert accuracy.high < 0
+    value, low, high = (-100 * each for each in dataclasses.astuple(accuracy))
     assert rows["Accuracy"][2:] == [
-        f"−{-100 * accuracy.value:.1f} (−{-100 * accuracy.low:.1f} to −{-100 * accuracy.high:.1f})",
+        f"−{value:.1f} (−{low:.1f} to −{high:.1f}) points",
         "worse",
     ]
     test = other.comparison
@@ -299,6 +302,7 @@ def test_labels_and_texts_cannot_do_anything(tmp_path: Path) -> None:
     heat = "".join(page.images()["Heat"].itertext())
     assert "<script>alert(1)</scr"[:13] in heat
     assert "账单" in heat
+    assert HOSTILE[2] in heat
 
 
 def test_loads_and_runs_nothing() -> None:
@@ -348,3 +352,10 @@ def test_one_text_and_one_label(independent: bool) -> None:
 def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be written"):
         write_report(tmp_path / "none" / "r.html", PROVENANCE, evaluated(["a", "b"]))
+
+
+def test_the_commands_start_without_what_reports_need() -> None:
+    heavy = "{'jinja2', 'matplotlib', 'scipy', 'sklearn'}"
+    code = f"import sys, bertserve.cli; sys.exit(str({heavy} & set(sys.modules) or '') or 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.strip()) == (0, "")
