@@ -37,12 +37,12 @@ def predictions(
 ) -> Bools:
     """The most probable label of each text, the first of equals; bool [texts, labels].
 
-    Where labels are independent, those above one half, or not below their own threshold.
+    Where labels are independent, those that reach one half, or their own threshold.
     """
     if independent and thresholds is not None:
         return np.asarray(probabilities >= np.asarray(thresholds))
     if independent:
-        return np.asarray(probabilities > 0.5)
+        return np.asarray(probabilities >= 0.5)
     return np.asarray(np.eye(probabilities.shape[1], dtype=bool)[probabilities.argmax(axis=1)])
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .archive import inspect
 from .comparison import Comparison
 from .comparison import compare as compare_probabilities
-from .errors import PackageError
+from .errors import ConfigError, PackageError
 from .evaluation import Evaluation, Worst, evaluate, worst_texts
 from .labelled import Columns, Labelled, read_labelled
 from .levels import kept, sets
@@ -66,6 +66,12 @@ class Judged:
     decisions: dict[str, Any]
     probabilities: NDArray[np.float64]
 
+    @property
+    def fitted_on_these(self) -> bool:
+        """Whether the model's calibration was fitted on this very file, so that it flatters itself."""
+        origin = self.model.facts["calibration"].get("provenance", {})
+        return bool(origin.get("sha256") == self.labelled.sha256)
+
 
 def archived(archive: Path) -> Model:
     """The model of an archive, which scores texts by its own handler."""
@@ -96,6 +102,11 @@ def served(server: Server, name: str, version: str | None = None) -> Model:
 
 def compare(one: Judged, other: Judged) -> Comparison:
     """What sets two models apart; ConfigError where their labels are not the same."""
+    if one.model.independent != other.model.independent:
+        raise ConfigError(
+            "the labels of one model are independent, those of the other are not; "
+            "compare models of one kind"
+        )
     return compare_probabilities(
         one.probabilities,
         other.probabilities,

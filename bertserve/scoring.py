@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # in the archive's process there is no bertserve
     from bertserve.results import Input
 
 Report = Callable[[int], None]
-_AT_ONCE = 64  # texts
+_AT_ONCE = 256  # texts
 _PATIENCE = 1e9  # seconds: nobody waits for a request here
 
 

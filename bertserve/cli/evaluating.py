@@ -80,6 +80,13 @@ def evaluate(
     one, other = judged[0], judged[1] if compare else None
     comparison = quality.compare(one, other) if other else None
     texts = quality.worst(one, worst)
+    for each in judged:
+        if each.fitted_on_these:
+            _warn(
+                f"{each.model.facts['name']} {each.model.facts['version']} was calibrated on these very "
+                "texts, so its probabilities look better here than they are; "
+                "`bertserve calibrate` estimates them by cross-validation"
+            )
     if html:
         _write_report(html, one, other, comparison, texts)
     found = {
@@ -148,12 +155,10 @@ def calibrate(
             report=report,
         )
     if found["provenance"]["looks_seen"]:
-        err.print(
-            "[yellow]Warning:[/] the model is right on nearly all of these texts, as on those that it "
-            "was trained on; if it was, its confidence here says nothing about other texts: calibrate "
-            "on texts that it has not seen",
-            soft_wrap=True,
-            highlight=False,
+        _warn(
+            "the model is right on nearly all of these texts, as on those that it was trained on; if it "
+            "was, its confidence here says nothing about other texts: calibrate on texts that it has "
+            "not seen"
         )
     if as_json:
         print_json(found)
@@ -185,12 +190,20 @@ def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+def _warn(message: str) -> None:
+    err.print(f"[yellow]Warning:[/] {escape(message)}", soft_wrap=True, highlight=False)
+
+
 def _as_json(judged: Judged) -> dict[str, Any]:
     """What is known of a model on labelled texts, for programs."""
     facts = {key: value for key, value in judged.model.facts.items() if key != "labels"}
     return {
         "model": facts,
-        "data": {"source": judged.labelled.source, "sha256": judged.labelled.sha256},
+        "data": {
+            "source": judged.labelled.source,
+            "sha256": judged.labelled.sha256,
+            "calibrated_on_it": judged.fitted_on_these,
+        },
         **asdict(judged.evaluation),
         "decisions": judged.decisions,
     }
@@ -205,11 +218,14 @@ def _write_report(
 ) -> None:
     from ..report import Other, write_report
 
+    beside = None
+    if other and comparison:
+        beside = Other(_provenance(other), other.evaluation, comparison)
     write_report(
         path,
         _provenance(one),
         one.evaluation,
-        other=other and comparison and Other(_provenance(other), other.evaluation, comparison),
+        other=beside,
         calibration=one.model.facts["calibration"],
         worst=worst or None,
     )

@@ -87,7 +87,7 @@ def _decision_lines(decisions: dict[str, Any]) -> Iterator[str]:
     if each := decisions.get("threshold"):
         yield (
             f"threshold {each['level']:.4f}: a label for {each['coverage']:.1%} of the texts, "
-            f"right for {_figure(each['precision'])} of these"
+            f"{_share(each['precision'])} of them right"
         )
     if each := decisions.get("sets"):
         yield (
@@ -114,15 +114,15 @@ def print_calibration(model_dir: Path, found: dict[str, Any]) -> None:
     out.print(table)
     if each := origin.get("threshold"):
         out.print(
-            f"threshold {found['threshold']:.4f}: a label for {each['coverage']:.1%} of texts, right "
-            f"for {_figure(each['precision'])} of these {_interval(each['interval'])}",
+            f"threshold {found['threshold']:.4f}: a label for {each['coverage']:.1%} of the texts, "
+            f"{_share(each['precision'])} of them right {_interval(each['interval'])}",
             highlight=False,
             soft_wrap=True,
         )
     if each := origin.get("thresholds"):
         never = sum(level >= 1 for level in found["thresholds"])
         out.print(
-            f"thresholds for each label: {_figure(each['precision'])} of what is answered is right "
+            f"thresholds for each label: {_share(each['precision'])} of what is answered is right "
             f"{_interval(each['interval'])}, {each['recall']:.1%} of what is right is answered"
             + (f"; {never} labels never are" if never else ""),
             highlight=False,
@@ -150,3 +150,7 @@ def _interval(interval: Sequence[float] | None) -> str:
 
 def _figure(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
+
+
+def _share(value: float | None) -> str:
+    return "none" if value is None else f"{value:.1%}"

@@ -62,7 +62,7 @@ def confidences(probabilities: Floats, right: Bools, independent: bool) -> list[
     pairs = []
     for row, truth in zip(probabilities.tolist(), right.tolist(), strict=True):
         if independent:
-            pairs += [(max(p, 1 - p), (p > 0.5) == t) for p, t in zip(row, truth, strict=True)]
+            pairs += [(max(p, 1 - p), (p >= 0.5) == t) for p, t in zip(row, truth, strict=True)]
         else:
             pairs.append((max(row), truth[row.index(max(row))]))
     return pairs
@@ -169,7 +169,7 @@ class TestIndependentLabels:
 
     def test_what_scikit_learn_computes(self, data: Scored, evaluation: Evaluation) -> None:
         probabilities, right = data
-        said = probabilities > 0.5
+        said = probabilities >= 0.5
         assert evaluation.accuracy == pytest.approx((said == right).all(axis=1).mean())
         assert evaluation.correct == pytest.approx(1 - metrics.hamming_loss(right, said))
         for average in ("macro", "micro", "weighted"):

@@ -1,0 +1,121 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from bertserve import Pair
+from bertserve.errors import ConfigError
+from bertserve.labelled import Columns, Labelled, read_labelled
+
+LABELS = ["a", "b", "7"]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Any:
+    def read(name: str, content: str | bytes, **options: Any) -> Labelled:
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return read_labelled(path, LABELS, **options)
+
+    return read
+
+
+def test_csv_with_names_and_numbers(read: Any) -> None:
+    found = read("t.csv", 'text,label\n"one, two",b\nthree,0\nfour,7\n')
+    assert found.texts == ["one, two", "three", "four"]
+    assert found.indices.tolist() == [1, 0, 2]  # a name that looks like a number is a name
+    assert found.right.sum(axis=1).tolist() == [1, 1, 1]
+    assert (found.source, len(found.sha256)) == ("t.csv", 64)
+
+
+@pytest.mark.parametrize("column", ["category", "intent", "class"])
+def test_the_column_of_labels_has_many_names(read: Any, column: str) -> None:
+    assert read("t.csv", f"{column},text\nb,one\n").indices.tolist() == [1]
+
+
+def test_columns_that_are_named(read: Any) -> None:
+    content = "question,answer,wanted,label\none,two,b,x\n"
+    found = read("t.csv", content, columns=Columns("question", "answer", "wanted"))
+    assert found.texts == [Pair("one", "two")]
+    assert found.indices.tolist() == [1]
+
+
+def test_lines_of_json(read: Any) -> None:
+    found = read("t.jsonl", '{"text": "one", "label": 1}\n\n{"text": "two", "label": "a"}\n')
+    assert found.texts == ["one", "two"]
+    assert found.indices.tolist() == [1, 0]
+
+
+def test_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    table = {"text": ["one", "two"], "labels": [["a", "7"], []]}
+    parquet.write_table(pyarrow.table(table), path)
+    found = read_labelled(path, LABELS, independent=True)
+    assert found.texts == ["one", "two"]
+    assert found.right.tolist() == [[True, False, True], [False] * 3]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", "text,labels\none,a|7\ntwo,\nthree, b \n"),
+        (
+            "t.jsonl",
+            '{"text": "one", "labels": ["a", 2]}\n{"text": "two", "labels": []}\n'
+            '{"text": "three", "labels": "b"}\n',
+        ),
+    ],
+)
+def test_any_number_of_independent_labels(read: Any, name: str, content: str) -> None:
+    found = read(name, content, independent=True)
+    assert found.right.tolist() == [[True, False, True], [False] * 3, [False, True, False]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.csv", "", "holds no texts"),
+        ("t.csv", "text,label\n", "holds no texts"),
+        ("t.csv", "body,label\none,a\n", "no column text, only body, label; choose with --column"),
+        (
+            "t.csv",
+            "text,tag\none,a\n",
+            "no column label, only text, tag; choose with --label-column",
+        ),
+        ("t.csv", "text,label\none,a\ntwo,z\n", r"line 3: 'z' is no label .* has 3: a, b, 7"),
+        ("t.csv", "text,label\none,8\n", "line 2: '8' is no label"),
+        ("t.csv", "text,label\n ,a\n", "line 2: there is no text in text"),
+        ("t.csv", "text,label\none\n", "line 2: None is no label"),
+        ("t.csv", b"text,label\n\xff,a\n", "cannot be read"),
+        ("t.jsonl", "{\n", "line 1: this is not JSON"),
+        ("t.jsonl", "[1]\n", "line 1: write an object"),
+        ("t.jsonl", '{"text": 1, "label": "a"}', "line 1: there is no text"),
+        ("t.jsonl", '{"text": "one", "label": ["a", "b"]}', "one label here, not 2"),
+        ("t.jsonl", '{"text": "one", "label": -1}', "-1 is no label"),
+        ("t.jsonl", '{"text": "one", "label": true}', "True is no label"),
+        ("t.jsonl", '{"text": "one", "label": "a"}\n{"text": "two"}', "line 2: None is no label"),
+        ("t.txt", "one\n", "none of .csv, .jsonl and .parquet"),
+        ("t.parquet", b"PAR", "no Parquet file"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place(
+    read: Any, name: str, content: str | bytes, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read(name, content)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_labelled(tmp_path / "t.csv", LABELS)
+
+
+def test_some_of_the_rows(read: Any) -> None:
+    lines = (json.dumps({"text": str(i), "label": i % 3}) for i in range(9))
+    part = read("t.jsonl", "\n".join(lines)).part(np.array([8, 1]))
+    assert part.texts == ["8", "1"]
+    assert part.indices.tolist() == [2, 1]
