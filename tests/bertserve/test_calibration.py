@@ -1,0 +1,173 @@
+import json
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import special
+from sklearn.metrics import log_loss
+
+import tiny
+from bertserve.archive import inspect, package
+from bertserve.calibration import calibrate, fit_and_judge, quality
+from bertserve.errors import ConfigError, PackageError
+from bertserve.handler.calibration import FILE_NAME
+from bertserve.handler.settings import Settings
+from bertserve.scaling import apply
+
+TEXTS = [f"{first} {second}" for first in tiny.WORDS[:12] for second in tiny.WORDS[10:20]]
+
+
+@pytest.fixture
+def folder(model_dir: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(model_dir, tmp_path / "model")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "held-out.csv"
+    lines = (f"{text},{tiny.LABELS[number % 3]}" for number, text in enumerate(TEXTS))
+    path.write_text("text,label\n" + "\n".join(lines))
+    return path
+
+
+def too_sure(texts: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits that are three times what they should be, and right labels."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(0, 2, (texts, 6))
+    drawn = random.random((texts, 1)) < special.softmax(logits, axis=1).cumsum(axis=1)
+    return logits * 3, np.eye(6, dtype=bool)[drawn.argmax(axis=1)]
+
+
+def no_levels(_: Any, __: Any) -> dict[str, Any]:
+    return {}
+
+
+def test_what_it_brings_is_told_of_texts_that_it_did_not_see() -> None:
+    logits, right = too_sure(3000)
+    found = fit_and_judge(logits, right, "temperature", no_levels, independent=False)
+    origin = found["provenance"]
+    fresh, truth = too_sure(20000, seed=1)
+    after = quality(apply(found, fresh, independent=False), truth, independent=False)
+    assert origin["before"]["ece_width"] > 0.15
+    assert origin["after"]["nll"] == pytest.approx(after["nll"], rel=0.05)
+    assert after["ece_width"] < 0.02
+    assert origin["after"]["ece_width"] < 0.03
+    assert origin["after"]["accuracy"] == origin["before"]["accuracy"]
+    truly = log_loss(truth.argmax(axis=1), special.softmax(fresh / 3, axis=1))
+    assert after["nll"] == pytest.approx(truly, rel=0.01)
+
+
+def test_cross_validation_does_not_flatter() -> None:
+    """Vector scaling has many numbers: on few texts it learns them by heart."""
+    logits, right = too_sure(120)
+    found = fit_and_judge(logits, right, "vector", no_levels, independent=False)
+    flattered = quality(apply(found, logits, independent=False), right, independent=False)
+    fresh, truth = too_sure(20000, seed=1)
+    honest = quality(apply(found, fresh, independent=False), truth, independent=False)["nll"]
+    told = found["provenance"]["after"]["nll"]
+    assert flattered["nll"] < honest
+    assert abs(told - honest) < abs(flattered["nll"] - honest)
+
+
+def test_a_folder_gets_its_calibration(folder: Path, data: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    found = calibrate(
+        folder, data, target_coverage=0.5, report=lambda done, total: seen.append((done, total))
+    )
+    assert json.loads((folder / FILE_NAME).read_text()) == found
+    assert found["method"] == "temperature"
+    assert found["sets"]["coverage"] == 0.95
+    origin = found["provenance"]
+    assert origin["threshold"]["coverage"] == pytest.approx(0.5, abs=0.1)
+    assert origin["sets"]["coverage"] == pytest.approx(0.95, abs=0.05)
+    assert (origin["data"], origin["texts"], origin["looks_seen"]) == ("held-out.csv", 120, False)
+    assert seen[-1] == (120, 120)
+    assert calibrate(folder, data, target_coverage=0.5) == found  # of the same logits, not its own
+
+
+def test_an_archive_takes_it_along(folder: Path, data: Path, tmp_path: Path) -> None:
+    found = calibrate(folder, data)
+    archive = package(folder, name="t", version="1", output=tmp_path / "store")
+    assert inspect(archive)["calibration"] == found
+    with zipfile.ZipFile(archive) as contents:
+        assert json.loads(contents.read("model/calibration.json")) == found
+        golden = json.loads(contents.read("golden.json"))
+    plain = package(
+        shutil.copytree(folder, tmp_path / "plain", ignore=shutil.ignore_patterns(FILE_NAME)),
+        name="t",
+        version="2",
+        output=tmp_path / "store",
+    )
+    with zipfile.ZipFile(plain) as contents:
+        assert json.loads(contents.read("golden.json")) != golden
+    assert inspect(plain)["calibration"] == {"method": "none"}
+
+
+def test_other_weights_need_another_calibration(folder: Path, data: Path, tmp_path: Path) -> None:
+    calibrate(folder, data)
+    tiny.make_model(folder, seed=1)
+    with pytest.raises(PackageError, match=r"other weights; run `bertserve calibrate` again, or "):
+        package(folder, name="t", version="1", output=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (Settings(max_length=32), "with max_length None, not 32"),
+        (Settings(long_text="chunks"), "with long_text truncate, not chunks"),
+    ],
+)
+def test_other_settings_need_another_calibration(
+    folder: Path, data: Path, tmp_path: Path, settings: Settings, message: str
+) -> None:
+    calibrate(folder, data)
+    with pytest.raises(PackageError, match=message):
+        package(folder, name="t", version="1", output=tmp_path, settings=settings)
+
+
+def test_a_former_calibration_that_is_spoilt_is_replaced(folder: Path, data: Path) -> None:
+    (folder / FILE_NAME).write_text("{")
+    found = calibrate(folder, data)
+    assert json.loads((folder / FILE_NAME).read_text()) == found
+
+
+def test_texts_of_the_training_are_noticed() -> None:
+    """The model is right on them."""
+    logits, right = too_sure(200)
+    by_heart = np.eye(6, dtype=bool)[logits.argmax(axis=1)]
+    for truth, seen in ((right, False), (by_heart, True)):
+        found = fit_and_judge(logits, truth, "temperature", no_levels, independent=False)
+        assert found["provenance"]["looks_seen"] == seen
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "magic"}, "known are temperature"),
+        ({"method": "platt"}, "independent; take temperature"),
+        ({"target_precision": 0.9, "target_coverage": 0.9}, "there is one threshold"),
+        ({"target_precision": 98}, "98 will not do"),
+        ({"set_coverage": 1}, "1 will not do"),
+        ({"target_precision": 0.999}, "no threshold reaches a precision of 0.999"),
+    ],
+)
+def test_what_cannot_be_is_said(
+    folder: Path, data: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        calibrate(folder, data, **options)
+    assert not (folder / FILE_NAME).exists()
+
+
+def test_few_texts_are_too_few(folder: Path, data: Path) -> None:
+    data.write_text("\n".join(data.read_text().splitlines()[:50]))
+    with pytest.raises(ConfigError, match="49 texts are too few"):
+        calibrate(folder, data)
+
+
+def test_a_folder_that_is_none(tmp_path: Path, data: Path) -> None:
+    with pytest.raises(PackageError, match="is no folder"):
+        calibrate(tmp_path / "nothing", data)
