@@ -8,10 +8,11 @@ One way through, one room a step:
       → batching        sorted by length, cut into micro-batches by a token budget
       → classifier      micro-batches become logits
       → probabilities   logits become label→probability maps
+      → explanations    where it is asked for, which words carried a prediction
       → wire            each Request answers in the protocol it came in
     rows to TorchServe, one for one, in order
 
-`bert_handler` is the door that TorchServe opens, `pipeline` walks the four rooms in the middle, and
+`bert_handler` is the door that TorchServe opens, `pipeline` walks the rooms in the middle, and
 `values` and `errors` are what is carried from room to room. Nothing here imports anything of this
 project outside this package.
 """

@@ -27,7 +27,7 @@ from .values import Prediction
 
 logger = logging.getLogger(__name__)
 
-STEPS = ("wire", "tokenize", "forward", "probabilities")
+STEPS = ("wire", "tokenize", "forward", "probabilities", "explain")
 # upper bounds of what confidence and entropy are sorted into
 CONFIDENCE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 ENTROPY = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)

@@ -1,4 +1,4 @@
-"""The four rooms between reading a request and answering it, for one loaded model.
+"""The rooms between reading a request and answering it, for one loaded model.
 
 Online serving and offline scoring both call this, so that both give the same numbers.
 """
@@ -9,6 +9,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from .classifier import Classifier
 from .decisions import Decisions
 from .device import choose_precision, use_threads
 from .errors import LoadError, RequestError
+from .explanations import Explainer
 from .labels import choose_activation, name_labels, problem_type
 from .metrics import Metrics
 from .model import load_model, longest_input
@@ -78,11 +80,17 @@ class Pipeline:
         self.classifier.warm_up(self.max_length)
         if settings.token_budget is None:
             self.classifier.choose_token_budget(self.max_length)
+        self.explainer = Explainer(model_dir, self.labels, device, self.tokenizer, time_limit)
         self.metrics.begin(self.labels)
 
     def __call__(self, texts: Iterable[Text | RequestError]) -> list[Prediction | RequestError]:
-        """Predict the texts, in order; an error keeps the place of the text it belongs to."""
-        return past_errors(self._predict, list(texts))
+        """Predict the texts, in order; an error keeps the place of the text it belongs to.
+
+        Those that ask for it are explained, once all are predicted.
+        """
+        texts = list(texts)
+        outcomes = past_errors(self._predict, texts)
+        return [self._explain(*each) for each in zip(texts, outcomes, strict=True)]
 
     def _predict(self, texts: list[Text]) -> list[Prediction | RequestError]:
         """Predict texts together; if that fails, each alone, so that one cannot fail the others."""
@@ -109,6 +117,16 @@ class Pipeline:
                 logits, encodings, self.labels, self.activation, self.calibration, self.decisions
             )
         return [problem or result for problem, result in zip(problems, results, strict=True)]
+
+    def _explain(
+        self, text: Text | RequestError, outcome: Prediction | RequestError
+    ) -> Prediction | RequestError:
+        """The prediction with its explanation, where that was asked for."""
+        if isinstance(text, RequestError) or isinstance(outcome, RequestError) or not text.explain:
+            return outcome
+        with self.metrics.time("explain"):
+            found = self.explainer(text, outcome)
+        return found if isinstance(found, RequestError) else replace(outcome, explanation=found)
 
     def describe(self) -> dict[str, Any]:
         """What is loaded, for `describe` and for people."""

@@ -12,9 +12,12 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from .errors import LoadError, RequestError
 from .values import Encoding, Text
+from .words import Piece
 
 # a tokenizer takes about 100 bytes a character while it works, and a worker would keep them
 _CHARACTERS_AT_ONCE = 100_000
+# which text a token is of, by the tokenizer's number
+_OF = ("text", "text_pair")
 
 
 class Tokenizer:
@@ -127,6 +130,31 @@ class Tokenizer:
             for each in (encoding, *encoding.overflowing)
         )
         return replace(first, further=tuple(others))
+
+    def pieces(self, text: Text) -> tuple[Encoding, list[Piece]]:
+        """A text that a call encodes, encoded the same; and where each of its tokens is from."""
+        self._backend.enable_truncation(
+            text.max_length or self.max_length,
+            strategy="longest_first",
+            direction=self._truncation_side,
+        )
+        try:
+            encoding = self._backend.encode(text.text, text.text_pair)
+        finally:
+            self._backend.no_truncation()
+        tokens = zip(
+            encoding.special_tokens_mask,
+            encoding.sequence_ids,
+            encoding.word_ids,
+            encoding.offsets,
+            strict=True,
+        )
+        pieces = [
+            Piece(None) if is_special else Piece(_OF[sequence or 0], word, *offsets)
+            for is_special, sequence, word, offsets in tokens
+        ]
+        encoded = _as_encoding(encoding, text, self._gives_token_types)
+        return replace(encoded, truncated=bool(encoding.overflowing)), pieces
 
 
 def _some_at_a_time(texts: Sequence[Text]) -> Iterator[list[Text]]:

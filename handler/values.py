@@ -13,6 +13,13 @@ LONG_TEXTS = ("truncate", "error", "chunks")
 
 
 @dataclass(frozen=True, slots=True)
+class Explain:
+    """That a prediction is to be explained: for a label, or where it is None for the predicted one."""
+
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Text:
     """One text to classify, alone or with its pair, and how long it may be.
 
@@ -20,7 +27,7 @@ class Text:
     reads. `long_text` says what happens to a text that is longer, see LONG_TEXTS; None stands for what
     the archive says.
     `activation` is `softmax`, `sigmoid` or `none`, in place of the model's own, of logits as they are.
-    `calibrated` False leaves out the archive's calibration.
+    `calibrated` False leaves out the archive's calibration. `explain` asks which words carried it.
     """
 
     text: str
@@ -29,6 +36,7 @@ class Text:
     long_text: str | None = None
     activation: str | None = None
     calibrated: bool = True
+    explain: Explain | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,35 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a text, its characters from `start` to `end`, and what it adds to a label's logit.
+
+    `of` is `text` or `text_pair`.
+    """
+
+    word: str
+    start: int
+    end: int
+    attribution: float
+    of: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Which words carried a prediction, for one label.
+
+    `logit` is the label's, `baseline_logit` that of a text of padding alone. The attributions of the
+    words, in the order of the text, sum to their difference, but for `completeness_gap`.
+    """
+
+    label: str
+    logit: float
+    baseline_logit: float
+    completeness_gap: float
+    words: tuple[Word, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """One text's answer; both maps go from label to number, by falling probability.
 
@@ -84,6 +121,7 @@ class Prediction:
     decision: Decision
     calibrated: bool = False
     chunks: int = 1
+    explanation: Explanation | None = None
 
 
 class Request(Protocol):

@@ -4,6 +4,7 @@ in the protocol it came in.
 rows             how TorchServe hands rows over and takes answers back, with its traps
 body, checks     what all protocols share: bytes to JSON, limits, the checks of values
 native           the protocol of this project: text/plain, {"text"}, {"texts"}
+explaining       its explanations: /explanations, or {"text", "explain": true}
 huggingface      {"inputs": "…"}, Hugging Face Inference and SageMaker
 kserve           {"instances": […]}, KServe v1
 open_inference   {"inputs": [tensor, …]}, the Open Inference Protocol v2, REST and gRPC
@@ -21,8 +22,9 @@ from typing import Any
 from ..errors import RequestError
 from ..settings import Settings
 from ..values import Prediction, Request, Text
-from . import huggingface, kserve, native, open_inference
+from . import explaining, huggingface, kserve, native, open_inference
 from .body import decode
+from .checks import boolean
 from .rows import Row, read_rows, send
 
 logger = logging.getLogger(__name__)
@@ -70,8 +72,10 @@ def _read_one(row: Row, settings: Settings) -> Request:
 
 
 def _read_body(row: Row, settings: Settings) -> Request:
-    """The protocol of a body shows in its keys, whichever URL it was sent to."""
+    """The protocol of a body shows in its keys, whichever URL it was sent to but for `/explanations`."""
     value = decode(row.body(), settings.max_depth)
+    if row.is_explanation:
+        return explaining.read(value, settings)
     if row.is_open_inference or _holds_tensors(value):
         return open_inference.read(value, settings, is_grpc=row.is_open_inference)
     if isinstance(value, str):
@@ -81,6 +85,8 @@ def _read_body(row: Row, settings: Settings) -> Request:
         return huggingface.read(value, settings, is_sagemaker=is_sagemaker)
     if "instances" in value:
         return kserve.read(value, settings)
+    if boolean(value, "explain", default=False):
+        return explaining.read(value, settings)
     return native.read(value, settings)
 
 

@@ -5,7 +5,8 @@
     {"texts": ["…", {"text": "…", "text_pair": "…"}]}    → [map, map]
 
 Options beside `text` and `texts`: `top_k`, `max_length`, `long_text` or `truncate`, `calibrated` and
-`details`. An optional key may be null, which is the same as leaving it out.
+`details`. An optional key may be null, which is the same as leaving it out. `"explain": true`
+makes it a request of another kind, see `explaining`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from .checks import (
 _TEXT_KEYS = frozenset({"text", "text_pair"})
 _OPTIONS = frozenset({"top_k", "max_length", "long_text", "truncate", "calibrated", "details"})
 _SINGLE_KEYS = _TEXT_KEYS | _OPTIONS
-_KEYS = _SINGLE_KEYS | {"texts"}
+_KEYS = _SINGLE_KEYS | {"texts", "explain"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,8 @@ def read(value: str | dict[str, Any], settings: Settings) -> NativeRequest:
         return NativeRequest((Text(checked_text(value, "the text", settings)),), single=True)
     refuse_unknown(value, _KEYS)
     if value.get("texts") is None:
-        return read_single({key: item for key, item in value.items() if key != "texts"}, settings)
+        single = {key: item for key, item in value.items() if key not in ("texts", "explain")}
+        return read_single(single, settings)
     if clash := sorted(key for key in _TEXT_KEYS if value.get(key) is not None):
         raise RequestError(
             "conflicting_keys",

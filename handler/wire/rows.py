@@ -58,6 +58,11 @@ class Row:
         return not self.is_grpc and not {"url_path", "explain"} & self.headers.keys()
 
     @property
+    def is_explanation(self) -> bool:
+        """It came to `/explanations`; at `/invocations` a client can say so itself, and gets one."""
+        return self.headers.get("explain") == "True"
+
+    @property
     def is_from_hugging_face(self) -> bool:
         """Hugging Face's own Python client sent it, or somebody who says so."""
         return any(
@@ -67,11 +72,6 @@ class Row:
 
     def body(self) -> Body:
         """The request's one body; RequestError where the row holds none, or something else."""
-        if self.headers.get("explain") == "True":
-            raise RequestError(
-                "explanations_unsupported",
-                "this model answers /predictions only; explanations are not available",
-            )
         names = [name for name in self.parameters if name not in _ROUTING_PARAMETERS]
         if len(names) != 1 or names[0] not in _BODY_PARAMETERS:
             raise RequestError(

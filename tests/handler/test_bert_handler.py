@@ -40,7 +40,8 @@ BAD = [
     (422, fakes.rest(b'{"text": "a", "max_length": 2}')),
     (422, fakes.rest(b'{"texts": ["", 7]}')),
     (422, fakes.grpc(b"")),
-    (501, ({"body": b"a"}, {"explain": "True", "Host": "x"})),
+    (422, fakes.rest(b'{"texts": ["a"]}', explain="True")),
+    (422, fakes.rest(b'{"text": "a", "label": "x"}', explain="True")),
 ]
 
 

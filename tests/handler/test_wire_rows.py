@@ -46,11 +46,15 @@ def test_the_model_s_name_may_stand_beside_the_body() -> None:
     assert Row({"model_name": b"m", "body": b"hello"}, {}).body().content == b"hello"
 
 
-def test_explanations_are_an_error_of_their_own() -> None:
-    row, headers = fakes.rest(b"hello")
-    with pytest.raises(RequestError) as raised:
-        Row(row, {**headers, "explain": "True"}).body()
-    assert (raised.value.code, raised.value.status) == ("explanations_unsupported", 501)
+def test_an_explanation_is_known_by_torchserve_s_header() -> None:
+    assert Row(*fakes.rest(b"hello", explain="True")).is_explanation
+    for row in (
+        fakes.rest(b"hello"),
+        fakes.v1_or_v2(b"{}"),
+        fakes.invocation(b"{}"),
+        fakes.grpc(b""),
+    ):
+        assert not Row(*row).is_explanation
 
 
 def test_only_torchserve_can_ask_for_a_description() -> None:
