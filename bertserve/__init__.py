@@ -10,12 +10,13 @@ conversation, waiting, over_http, over_grpc, batches, protos
              what the clients are made of
 errors       what goes wrong, as one tree
 files        texts from files, results to files
+explanations which words carried a prediction, as a page of HTML
 cli          the commands
 """
 
 from .client import AsyncClient, AsyncGrpcClient, Client, GrpcClient
 from .errors import BertserveError, ClientError, TextError
-from .results import Pair, Prediction
+from .results import Explanation, Pair, Prediction, Word
 
 __all__ = [
     "AsyncClient",
@@ -23,8 +24,10 @@ __all__ = [
     "BertserveError",
     "Client",
     "ClientError",
+    "Explanation",
     "GrpcClient",
     "Pair",
     "Prediction",
     "TextError",
+    "Word",
 ]

@@ -4,6 +4,7 @@ with Client("support", key_file="key_file.json") as client:
     client.classify("Where is my parcel?").label
     client.classify(["Where is my parcel?", "I forgot my password"])
     for prediction in client.classify_each(open("questions.txt")): ...
+    client.explain("Where is my parcel?").strongest
 
 async with AsyncGrpcClient("support", key_file="key_file.json") as client:
     (await client.classify("Where is my parcel?")).label
@@ -40,7 +41,7 @@ from .errors import TextError
 from .keys import Kind, fresh_key, read_key
 from .over_grpc import CHANNEL_OPTIONS, GrpcTransport
 from .over_http import HttpTransport
-from .results import Description, Input, Model, Options, Prediction
+from .results import Description, Explanation, Input, Limits, Model, Options, Prediction
 from .waiting import Asynchronous, Blocking, Mode, finish
 
 # a proxy of the environment must not see the keys of a server on this machine
@@ -130,6 +131,17 @@ class _Blocking(_Model):
             finally:
                 finish(batches.aclose())
 
+    def explain(
+        self, text: Input, label: str | None = None, **limits: Unpack[Limits]
+    ) -> Explanation:
+        """Which words carried the prediction of a text: for a label, or for the predicted one.
+
+        TextError where the model refuses; its code is `explanations_unsupported` where the server cannot
+        explain at all. A server whose explanations had their share of its time is asked again.
+        """
+        explained = self._conversation.explain(self.model, self.version, text, label, limits)
+        return finish(explained)
+
     def describe(self) -> Description:
         """What the model's handler says of itself: labels, precision, checksums and more."""
         return finish(self._conversation.describe(self.model, self.version))
@@ -204,6 +216,17 @@ class _Asynchronous(_Model):
                         yield result
             finally:
                 await batches.aclose()
+
+    async def explain(
+        self, text: Input, label: str | None = None, **limits: Unpack[Limits]
+    ) -> Explanation:
+        """Which words carried the prediction of a text: for a label, or for the predicted one.
+
+        TextError where the model refuses; its code is `explanations_unsupported` where the server cannot
+        explain at all. A server whose explanations had their share of its time is asked again.
+        """
+        explained = self._conversation.explain(self.model, self.version, text, label, limits)
+        return await explained
 
     async def describe(self) -> Description:
         """What the model's handler says of itself: labels, precision, checksums and more."""

@@ -30,13 +30,16 @@ from .errors import (
 from .keys import Kind
 from .results import (
     Description,
+    Explanation,
     Input,
+    Limits,
     Model,
     Options,
     Prediction,
     from_wire,
     is_error,
     read_description,
+    read_explanation,
     read_model,
     to_wire,
 )
@@ -178,6 +181,20 @@ class Conversation:
             for started in window:
                 started.cancel()
         source.raise_failure()
+
+    async def explain(
+        self, model: str, version: Version, text: Input, label: str | None, limits: Limits
+    ) -> Explanation:
+        """Explain a prediction; raises the TextError that the model answers."""
+        body = {**to_wire(text), **limits, "label": label, "explain": True}
+        (answer,) = await self._predict(model, version, body)
+        try:
+            result = read_explanation(answer)
+        except (LookupError, TypeError) as error:
+            raise _unexpected() from error
+        if isinstance(result, TextError):
+            raise result
+        return result
 
     async def describe(self, model: str, version: Version) -> Description:
         """What the model's handler says of itself."""

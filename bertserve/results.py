@@ -41,6 +41,13 @@ class Options(TypedDict, total=False):
     details: bool
 
 
+class Limits(TypedDict, total=False):
+    """How a text is read that is explained: `max_length` and `truncate` of `Options`."""
+
+    max_length: int | None
+    truncate: bool
+
+
 @dataclass(frozen=True)
 class Prediction:
     """One text's answer: label → probability, the most probable first.
@@ -83,6 +90,49 @@ class Prediction:
     def probability(self) -> float:
         """The probability of the most probable label."""
         return next(iter(self.probabilities.values()))
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word, its characters from `start` to `end`, and what it adds to the logit of a label.
+
+    `of` is `text`, or `text_pair` for a word of a pair's second text.
+    """
+
+    word: str
+    start: int
+    end: int
+    attribution: float
+    of: str = "text"
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Which words carried a prediction, for one label.
+
+    label, probability   the label that is explained, and its probability as the model serves it
+    logit                of that label, and `baseline_logit` where all words are padding: the words'
+                         attributions sum to the difference, but for `completeness_gap`
+    tokens, truncated    how many the model read, and whether the text was cut
+    words                in the order of the text
+    model, version       who answered
+    """
+
+    label: str
+    probability: float
+    logit: float
+    baseline_logit: float
+    completeness_gap: float
+    tokens: int
+    truncated: bool
+    words: tuple[Word, ...]
+    model: str
+    version: str
+
+    @property
+    def strongest(self) -> list[Word]:
+        """The words, those that carry most first, whether for the label or against it."""
+        return sorted(self.words, key=lambda word: -abs(word.attribution))
 
 
 @dataclass(frozen=True)
@@ -166,6 +216,18 @@ def from_wire(answer: Mapping[str, Any]) -> Prediction | TextError:
             known[name] = None if known[name] is None else tuple(known[name])
         return Prediction(**{**known, "decided": answer.get("label") is not None})
     return Prediction(answer)
+
+
+def read_explanation(answer: Mapping[str, Any]) -> Explanation | TextError:
+    """An explanation, or why there is none; keys that are not known here are left out."""
+    if is_error(answer):
+        return TextError(**answer["error"])
+    found = {field.name: answer[field.name] for field in fields(Explanation)}
+    words = tuple(
+        Word(**{field.name: word[field.name] for field in fields(Word) if field.name in word})
+        for word in answer["words"]
+    )
+    return Explanation(**{**found, "words": words})
 
 
 def is_error(answer: object) -> bool:

@@ -5,6 +5,7 @@ archives     package, inspect
 serving      serve, status, stop
 predicting   predict
 evaluating   evaluate, calibrate
+explaining   explain
 versions     rollout, rollback, canary, models …
 inputs       texts from arguments and files
 printing     tables, and JSON for programs
@@ -20,10 +21,10 @@ from rich.markup import escape
 
 from ..errors import BertserveError
 from ..handler.errors import LoadError
-from . import archives, evaluating, predicting, serving, versions  # each adds its commands
+from . import archives, evaluating, explaining, predicting, serving, versions  # each adds its commands
 from .program import app, err
 
-__all__ = ["archives", "evaluating", "main", "predicting", "serving", "versions"]
+__all__ = ["archives", "evaluating", "explaining", "main", "predicting", "serving", "versions"]
 
 
 def main() -> None:

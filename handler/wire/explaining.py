@@ -60,7 +60,8 @@ class ExplainRequest:
 def read(value: str | dict[str, Any], settings: Settings) -> ExplainRequest:
     """The request that a body holds; RequestError where it is wrong as a whole."""
     if isinstance(value, str):
-        return ExplainRequest((Text(checked_text(value, "the text", settings), explain=Explain()),))
+        text = checked_text(value, "the text", settings)
+        return ExplainRequest((Text(text, long_text="truncate", explain=Explain()),))
     if several := [key for key in _OF_SEVERAL if key in value]:
         raise RequestError(
             "unknown_key",
@@ -75,7 +76,8 @@ def read(value: str | dict[str, Any], settings: Settings) -> ExplainRequest:
         )
     limits = {
         "max_length": positive(value, "max_length"),
-        "truncate": boolean(value, "truncate", default=True),
+        # one piece of a text is explained, so chunks are not
+        "long_text": "truncate" if boolean(value, "truncate", default=True) else "error",
         "explain": Explain(string(value, "label")),
     }
     return ExplainRequest((read_text(value, settings, limits),))

@@ -21,6 +21,7 @@ from bertserve.errors import (
     WorkerDied,
 )
 from bertserve.keys import Kind
+from bertserve.results import Pair, Word
 from bertserve.waiting import Blocking, finish
 
 ANSWER = b'{"a": 0.75, "b": 0.25}'
@@ -235,3 +236,46 @@ def test_a_blocking_client_never_awaits() -> None:
 
     with pytest.raises(RuntimeError, match="blocking client"):
         finish(asyncio.sleep(0))
+
+
+EXPLANATION = {
+    "model": "m", "version": "1.0", "label": "a", "probability": 0.75, "logit": 2.0,
+    "baseline_logit": 0.5, "completeness_gap": 0.0, "tokens": 3, "truncated": False,
+    "words": [{"word": "text", "start": 0, "end": 4, "attribution": 1.5}], "later": 7,
+}  # fmt: skip
+
+
+def explain(conversation: Conversation, text: Any = "text", label: str | None = None) -> Any:
+    return finish(conversation.explain("m", None, text, label, {"max_length": 9}))
+
+
+def test_an_explanation_is_a_prediction_that_asks_for_more(clock: Clock) -> None:
+    script = Script(json.dumps(EXPLANATION).encode())
+    found = explain(talk(script, clock), Pair("a", "b"), "x")
+    assert (found.label, found.tokens, found.words) == ("a", 3, (Word("text", 0, 4, 1.5),))
+    ((operation, _),) = script.sent
+    assert isinstance(operation, Predict)
+    assert json.loads(operation.body) == {
+        "text": "a", "text_pair": "b", "label": "x", "explain": True, "max_length": 9,
+    }  # fmt: skip
+
+
+def test_a_server_that_has_explained_enough_is_asked_again(clock: Clock) -> None:
+    script = Script(*[Unavailable("their share")] * 3, json.dumps(EXPLANATION).encode())
+    assert explain(talk(script, clock)).probability == 0.75
+    assert len(clock.pauses) == 3
+
+
+def test_an_explanation_that_is_refused_raises_its_error(clock: Clock) -> None:
+    error = {"error": {"code": "explanations_unsupported", "message": "no captum"}}
+    with pytest.raises(TextError, match="no captum") as raised:
+        explain(talk(Script(json.dumps(error).encode()), clock))
+    assert raised.value.code == "explanations_unsupported"
+
+
+@pytest.mark.parametrize(
+    "answer", [ANSWER, b"[]", b'{"words": 7}', json.dumps({**EXPLANATION, "words": [{}]}).encode()]
+)
+def test_what_is_no_explanation_is_said(clock: Clock, answer: bytes) -> None:
+    with pytest.raises(ClientError, match="not one of this protocol"):
+        explain(talk(Script(answer), clock))

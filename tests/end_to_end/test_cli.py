@@ -151,6 +151,35 @@ def test_a_text_that_is_refused_is_shown_in_its_place(served: Served) -> None:
     assert bad["error"]["code"] == "empty_text"
 
 
+def test_explain_shows_which_words_carried_a_prediction(served: Served, tmp_path: Path) -> None:
+    arguments = ["explain", "tiny", "The service was slow", "--config", str(served.config)]
+    found = json.loads(run(*arguments, "--label", "neutral", "--max-length", "5").stdout)
+    assert (found["label"], found["tokens"], found["truncated"]) == ("neutral", 5, True)
+    assert [word["word"] for word in found["words"]] == ["The", "service", "was"]
+    page = tmp_path / "why.html"
+    shown = run_on_a_terminal(*arguments, "--grpc", "--pair", "but great", "--html", page)
+    for expected in ("slow", "but", "adds to the logit", "text_pair", "tiny 1.0, 9 tokens"):
+        assert expected in shown
+    assert 'class="word ' in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--label", "x"), "it has positive, negative, neutral"),
+        (("--max-length", "2"), "this model reads 3 to 64 tokens"),
+        (("--html", "nowhere/why.html"), "nowhere/why.html"),
+    ],
+)
+def test_explanations_that_cannot_be(
+    served: Served, arguments: tuple[str, ...], message: str
+) -> None:
+    done = run("explain", "tiny", "good film", *arguments, "--config", served.config)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_status_gives_a_program_all_it_needs(served: Served) -> None:
     done = run("status", "--json", "--config", served.config)
     found = json.loads(done.stdout)

@@ -113,15 +113,6 @@ def test_an_empty_form_cannot_ask_for_a_description_in_others_place(served: Serv
     assert served.worker_pids() == before
 
 
-def test_explanations_are_not_predictions(served: Served) -> None:
-    url = f"{served.server.addresses.inference}/explanations/tiny"
-    response = httpx.post(url, content=b"x", headers=bearer(served.server.key("inference")))
-    assert (response.status_code, response.json()["error"]["code"]) == (
-        501,
-        "explanations_unsupported",
-    )
-
-
 def test_describe_says_what_is_served(served: Served) -> None:
     with served.server.client("tiny") as client:
         described = client.describe()
