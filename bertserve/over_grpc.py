@@ -27,6 +27,10 @@ CHANNEL_OPTIONS = [
 ]
 # what TorchServe says, as INTERNAL, where HTTP has a status of its own
 _WORTH_ANOTHER_TRY = ("has no worker to serve", "Out of resources")
+# the handler's own answers that another try may mend
+_PASSING = tuple(
+    f'{{"error":{{"code":"{code}"'.encode() for code in ("overloaded", "explanations_paused")
+)
 # bytes; no server has a smaller max_request_size
 _LARGE = 64 * 1024
 _STUBS: dict[Kind, Any] = {
@@ -94,9 +98,9 @@ def as_call(operation: Operation, stub: Any) -> tuple[Any, Any]:
 
 
 def _accepted(prediction: bytes) -> bytes:
-    """The answer, unless it says what HTTP says by the status 503."""
-    if prediction.startswith(b'{"error":{"code":"overloaded"'):
-        raise Unavailable("the model cannot answer now: it is overloaded")
+    """The answer, unless it says what HTTP says by the status 503 or 429."""
+    if prediction.startswith(_PASSING):
+        raise Unavailable("the model cannot answer now: it is overloaded, or has explained enough")
     return prediction
 
 

@@ -23,6 +23,7 @@ STATUS_OF = {
     "invalid_text": 422,
     "missing_text": 422,
     "empty_text": 422,
+    "explanations_paused": 429,
     "internal_error": 500,
     "model_output_invalid": 500,
     "explanations_unsupported": 501,

@@ -162,7 +162,7 @@ def _unknown_label(labels: Sequence[str]) -> RequestError:
 
 def _not_now(wait: float) -> RequestError:
     return RequestError(
-        "overloaded",
+        "explanations_paused",
         "explanations have had their share of this worker's time; try again in "
         f"{max(0.1, wait):.1f} s",
     )

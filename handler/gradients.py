@@ -24,7 +24,7 @@ STEPS = (32, 64, 128, 256, 512)
 # how far the sum may be from the logit's change, as a share of it and in logits
 _SHARE, _FLOOR = 0.02, 0.01
 # tokens that are computed at once, which bounds the memory of what gradients need
-_TOKENS_AT_ONCE = 1_024
+_TOKENS_AT_ONCE = 512
 _PRECISION = 1e-3
 
 

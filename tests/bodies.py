@@ -132,7 +132,7 @@ def _any_json(chance: random.Random, depth: int = 0) -> Any:
 _KEYS = (
     "text", "text_pair", "texts", "inputs", "instances", "parameters", "options", "outputs", "top_k",
     "max_length", "truncate", "truncation", "function_to_apply", "details", "id", "name", "datatype",
-    "shape", "data", "model_name", "body",
+    "shape", "data", "model_name", "body", "explain", "label",
 )  # fmt: skip
 
 # option → values that are good for it
@@ -142,6 +142,8 @@ _OPTIONS: dict[str, tuple[Any, ...]] = {
     "truncate": (True, False, None),
     "truncation": (True, False, None),
     "details": (True, False, None),
+    "explain": (True, False, None),
+    "label": (*tiny.LABELS, None),
     "function_to_apply": ("softmax", "sigmoid", "none", None),
 }
 
@@ -174,7 +176,10 @@ def _items(chance: random.Random) -> list[Any]:
 
 
 def _native(chance: random.Random) -> dict[str, Any]:
-    options = _options(chance, "top_k", "max_length", "truncate", "details")
+    options = _options(chance, "top_k", "max_length", "truncate", "details", "explain")
+    if options.get("explain") is True and chance.random() < 0.8:
+        text = {"text": _text(chance)}
+        return {**text, "explain": True, **_options(chance, "label", "max_length", "truncate")}
     if chance.random() < 0.4:
         both = {"text": _text(chance)} if chance.random() < 0.05 else {}
         return {"texts": _items(chance), **both, **options}

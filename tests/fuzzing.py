@@ -321,6 +321,7 @@ def is_answer(value: Any) -> bool:
         is_error(value)
         or is_map(value)
         or is_details(value)
+        or is_explanation(value)
         or is_score(value)
         or is_tensors(value)
     )
@@ -336,11 +337,28 @@ def is_map(value: Any) -> bool:
 
 _DETAILS = {
     "model", "version", "label", "probability", "probabilities", "logits", "tokens", "truncated",
+    "calibrated",
 }  # fmt: skip
 
 
 def is_details(value: Any) -> bool:
     return isinstance(value, dict) and set(value) == _DETAILS and is_map(value["probabilities"])
+
+
+_EXPLANATION = {
+    "model", "version", "label", "probability", "logit", "baseline_logit", "completeness_gap", "tokens",
+    "truncated", "words",
+}  # fmt: skip
+_WORD = {"word", "start", "end", "attribution"}
+
+
+def is_explanation(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(value) == _EXPLANATION
+        and isinstance(value["words"], list)
+        and all(set(word) - {"of"} == _WORD for word in value["words"])
+    )
 
 
 def is_score(value: Any) -> bool:

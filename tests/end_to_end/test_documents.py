@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+import tiny
 from bertserve.keys import bearer
 from documents import Example, blocks, examples, shape
 from serving import ROOT, Served, environment, write_config
@@ -37,7 +38,10 @@ def test_an_example_of_the_wire_is_answered_as_the_page_says(
     served: Served, stubs_folder: Path, example: Example
 ) -> None:
     addresses = served.server.addresses
-    code = re.sub(r"(models/|predictions/|model_name=\W?)support", r"\1tiny", example.code)
+    code = re.sub(
+        r"(models/|predictions/|explanations/|model_name=\W?)support", r"\1tiny", example.code
+    )
+    code = code.replace('"label": "track_order"', f'"label": "{tiny.LABELS[0]}"')
     code = code.replace("http://127.0.0.1:8080", addresses.inference)
     code = code.replace("127.0.0.1:7070", addresses.grpc_inference)
     if example.language == "http":

@@ -27,7 +27,7 @@ def post(served: Served, path: str, content: bytes, media_type: str) -> httpx.Re
 
     def ask() -> httpx.Response | None:
         response = httpx.post(url, content=content, headers=headers, timeout=60)
-        return None if response.status_code == 503 else response
+        return None if response.status_code == 429 else response
 
     response = wait_until(ask)
     assert response is not None

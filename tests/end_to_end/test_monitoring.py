@@ -133,8 +133,13 @@ def send(server: Server, sent: Counted) -> None:
             for _ in range(times):
                 assert raw.post("/predictions/tiny", content=body).json()["error"]["code"] == code
                 sent.add(code, [])
-        assert raw.get("/explanations/tiny").status_code == 501
-        sent.add("explanations_unsupported", [])
+        unknown = raw.post("/explanations/tiny", content='{"text": "awful", "label": "x"}')
+        assert unknown.status_code == 422
+        sent.add("invalid_value", [])
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        broken = raw.post("/predictions/tiny", content=b"a=%zz", headers=form)
+        assert broken.status_code == 500  # TorchServe's own, which no worker sees
+        sent.texts["invalid_value"] += 1
     sent.texts["text_too_long"] = sent.requests["text_too_long"]  # known once its text was read
 
 

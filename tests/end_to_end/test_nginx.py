@@ -124,6 +124,22 @@ def test_plain_text_and_the_model_s_own_errors_pass(front: Proxy) -> None:
         assert http.post("/predictions/nobody", content=b"a").json()["code"] == 404
 
 
+@pytest.mark.parametrize("path", ["/explanations/tiny", "/explanations/tiny/1.0"])
+def test_explanations_pass(path: str, front: Proxy) -> None:
+    def ask() -> httpx.Response | None:
+        response = http.post(path, content=b'{"text": "good film", "label": "neutral"}')
+        return None if response.status_code == 429 else response
+
+    with front.http() as http:
+        response = wait_until(ask)
+        assert response is not None
+        assert [word["word"] for word in response.json()["words"]] == ["good", "film"]
+        assert front.lines()[-1]["path"] == path
+        assert refusal(http.get(path)) == (405, "method_not_allowed")
+    with front.http(token=None) as http:
+        assert refusal(http.post(path, content=b"a")) == (401, "unauthorized")
+
+
 def test_our_clients(front: Proxy, instances: list[Server]) -> None:
     texts = list(tiny.TEXTS) * 8
     with instances[0].client("tiny") as direct:
@@ -163,7 +179,8 @@ def test_a_certificate_of_nobody_we_know_is_refused(front: Proxy) -> None:
         "/wfpredict/tiny",
         "/token?type=inference",
         "/api-description",
-        "/explanations/tiny",
+        "/explanations/",
+        "/explanations/tiny/1.0/more",
         "/tiny/predict",
         "/predictions/",
         "/predictions/tiny/1.0/more",

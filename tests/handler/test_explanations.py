@@ -276,7 +276,7 @@ def test_who_comes_in_the_pause_is_to_try_again(
         clock.now += 2
     plain, late, unknown = served([Text("awful"), ASKED, replace(ASKED, explain=Explain("x"))])
     assert isinstance(plain, Prediction)
-    assert (refused(late).code, refused(late).status) == ("overloaded", 503)
+    assert (refused(late).code, refused(late).status) == ("explanations_paused", 429)
     assert "try again in 2.0 s" in refused(late).message
     assert refused(unknown).code == "invalid_value"
     clock.now += 2
