@@ -25,7 +25,7 @@ from bertserve.errors import (
     Unavailable,
     WorkerDied,
 )
-from bertserve.over_grpc import failure
+from bertserve.over_grpc import _accepted, failure
 from bertserve.over_http import read_response
 
 
@@ -174,6 +174,21 @@ def test_a_grpc_status_is_told_by_what_it_says(
     found = failure(Failed(), "127.0.0.1:7070", size=100_000)
     assert type(found) is error
     assert "\n" not in str(found)
+
+
+@pytest.mark.parametrize("code", ["overloaded", "explanations_paused"])
+def test_an_answer_over_grpc_that_another_try_may_mend_is_none(code: str) -> None:
+    with pytest.raises(Unavailable, match="cannot answer now"):
+        _accepted(f'{{"error":{{"code":"{code}","message":"later"}}}}'.encode())
+    for other in (b'{"error":{"code":"empty_text","message":"empty"}}', b'{"overloaded":1.0}'):
+        assert _accepted(other) == other
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_an_answer_over_http_that_another_try_may_mend_is_none(status: int) -> None:
+    error = {"error": {"code": "explanations_paused", "message": "later"}}
+    with pytest.raises(Unavailable, match="later"):
+        read_response(httpx.Response(status, json=error))
 
 
 def test_what_breaks_off_a_small_message_is_no_matter_of_its_size() -> None:
