@@ -134,20 +134,32 @@ class Explainer:
         )
 
     def _loaded(self) -> Gradients:
-        """What explains; a reason why there is nothing holds until the worker ends."""
+        """What explains; loading it takes long, so why it failed holds until the worker ends."""
         if self._gradients is None:
-            try:
-                self._gradients = Gradients(
-                    self._model_dir, self._device, self._tokenizer.pad_token_id
-                )
-            except ImportError:
-                self._gradients = _unsupported(
-                    "explanations need captum where the model is served, and it is not installed; "
-                    "run pip install 'bertserve[explain]' there and start the server again"
-                )
+            self._gradients = self._load()
         if isinstance(self._gradients, RequestError):
             raise self._gradients
         return self._gradients
+
+    def _load(self) -> Gradients | RequestError:
+        try:
+            return Gradients(self._model_dir, self._device, self._tokenizer.pad_token_id)
+        except (MemoryError, torch.AcceleratorError):
+            raise
+        except ImportError:
+            return _unsupported(
+                "explanations need captum where the model is served, and it is not installed; "
+                "run pip install 'bertserve[explain]' there and start the server again"
+            )
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            return _unsupported(
+                "there is not enough GPU memory to explain: it takes a second copy of the model, in "
+                "float32; serve fewer workers on this GPU"
+            )
+        except Exception as error:
+            logger.error("what explains could not be loaded: %s", type(error).__name__)
+            return _unsupported("this model cannot be explained; please report this")
 
 
 def _unsupported(message: str) -> RequestError:

@@ -215,11 +215,14 @@ def test_no_text_of_a_caller_is_in_any_log(store: Path, start_another: Start) ->
         (base, b"data=MYSECRET 100%sure", form),
         (base, b"MYSECRET", "text/MYSECRET"),
         (f"{base}?text=MYSECRET", b"MYSECRET", "text/plain"),
+        (base.replace("predictions", "explanations"), b"MYSECRET", "text/plain"),
+        (base, b'{"text": "MYSECRET", "explain": true, "label": "MYSECRET"}', "application/json"),
         (f"{base}/1.10/MYSECRET%0d%00x", b"MYSECRET", "text/plain"),
         (f"{server.addresses.inference}/a/b/c/MYSECRET", b"MYSECRET", "text/plain"),
     ]
     for url, body, media_type in requests:
-        httpx.post(url, content=body, headers={**key, "Content-Type": media_type, "X": "MYSECRET"})
+        headers = {**key, "Content-Type": media_type, "X": "MYSECRET"}
+        httpx.post(url, content=body, headers=headers, timeout=60)
     address = httpx.URL(base)
     for line in STRANGE:
         with socket.create_connection((address.host, address.port or 0)) as connection:

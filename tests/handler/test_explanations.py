@@ -311,6 +311,26 @@ def test_nothing_is_loaded_before_it_is_asked_for(
     assert len(loads) == 1
 
 
+@pytest.mark.parametrize("failure", [torch.OutOfMemoryError("s3cret"), RuntimeError("s3cret")])
+def test_what_cannot_be_loaded_is_not_loaded_again_and_again(
+    fresh: Pipeline,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    failure: Exception,
+) -> None:
+    loads: list[object] = []
+
+    def load(*given: Any) -> Gradients:
+        loads.append(given)
+        raise failure
+
+    monkeypatch.setattr(explanations, "Gradients", load)
+    for result in fresh([ASKED, ASKED]):
+        assert refused(result).code == "explanations_unsupported"
+        assert "s3cret" not in caplog.text + refused(result).message
+    assert len(loads) == 1
+
+
 def test_explanations_are_timed(served: Pipeline) -> None:
     served.metrics.take()
     served([Text("awful")])
