@@ -21,7 +21,14 @@ from rich.markup import escape
 
 from ..errors import BertserveError
 from ..handler.errors import LoadError
-from . import archives, evaluating, explaining, predicting, serving, versions  # each adds its commands
+from . import (
+    archives,
+    evaluating,
+    explaining,
+    predicting,
+    serving,
+    versions,
+)  # each adds its commands
 from .program import app, err
 
 __all__ = ["archives", "evaluating", "explaining", "main", "predicting", "serving", "versions"]

@@ -7,7 +7,7 @@ import fakes
 import tiny
 from handler.errors import RequestError
 from handler.settings import Settings
-from handler.values import Explain, Explanation, Prediction, Text, Word
+from handler.values import Decision, Explain, Explanation, Prediction, Text, Word
 from handler.wire import explaining, read
 from handler.wire.explaining import ExplainRequest
 from handler.wire.rows import Row
@@ -21,7 +21,7 @@ PREDICTION = Prediction(
     truncated=True,
     confidence=0.75,
     entropy=0.73,
-    calibrated=False,
+    decision=Decision("a", 0.5),
     explanation=Explanation(
         "b", 2.0, -1.0, 0.125, (Word("Hi", 0, 2, 3.5, "text"), Word("ho", 1, 3, -0.5, "text_pair"))
     ),
@@ -49,19 +49,19 @@ BODY = {"text": "a", "text_pair": "b", "label": "x", "max_length": 9, "truncate"
 
 
 def test_the_text_itself() -> None:
-    expected = ExplainRequest((Text("a", explain=Explain()),))
+    expected = ExplainRequest((Text("a", long_text="truncate", explain=Explain()),))
     assert asked(fakes.rest(b"a", "text/plain", explain="True")) == expected
 
 
 def test_every_way_asks_for_the_same() -> None:
-    expected = ExplainRequest((Text("a", "b", 9, False, explain=Explain("x")),))
+    expected = ExplainRequest((Text("a", "b", 9, "error", explain=Explain("x")),))
     assert at_explanations(BODY) == expected
     for way in (at_explanations, at_predictions, over_grpc):
         assert way({**BODY, "explain": True}) == expected
 
 
 def test_null_is_the_same_as_leaving_it_out() -> None:
-    expected = ExplainRequest((Text("a", explain=Explain()),))
+    expected = ExplainRequest((Text("a", long_text="truncate", explain=Explain()),))
     nothing = dict.fromkeys(["text_pair", "label", "max_length", "truncate"])
     assert at_explanations({"text": "a", **nothing, "explain": None}) == expected
     assert at_predictions({"text": "a", **nothing, "explain": True}) == expected
