@@ -10,6 +10,10 @@ conversation, waiting, over_http, over_grpc, batches, protos
              what the clients are made of
 errors       what goes wrong, as one tree
 files        texts from files, results to files
+evaluation, comparison, report, quality
+             how good a model is on labelled texts, two side by side, as a page of HTML
+calibration  probabilities that can be believed, and levels for decisions, from labelled texts
+scoring      logits of many texts, by an archive or a served model
 explanations which words carried a prediction, as a page of HTML
 cli          the commands
 """

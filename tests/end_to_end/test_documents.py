@@ -160,6 +160,17 @@ def test_the_walk_through_a_rollout_and_a_rollback(checkout: Path, shell: dict[s
     run("bertserve stop", checkout, shell)
 
 
+def test_the_walk_from_a_folder_to_decisions(checkout: Path, shell: dict[str, str]) -> None:
+    (walk,) = blocks("docs/probabilities.md", "executed: walk")
+    # its libraries are in the tests' own environment
+    tools = {**shell, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{shell['PATH']}"}
+    printed = run(walk, checkout, tools)
+    assert "calibrated demo/support by temperature" in printed
+    assert "125 texts" in printed
+    assert "threshold" in printed
+    assert (checkout / "report.html").stat().st_size > 50_000
+
+
 def without_numbers(printed: str) -> list[str]:
     """The lines of an output without figures and the spaces that they take; of labels that there are."""
     lines = [" ".join(line.split()) for line in printed.strip().splitlines()]
