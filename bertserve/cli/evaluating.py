@@ -154,7 +154,14 @@ def calibrate(
             settings=settings,
             report=report,
         )
-    if found["provenance"]["looks_seen"]:
+    origin = found["provenance"]
+    if origin["after"]["nll"] > origin["before"]["nll"]:
+        _warn(
+            f"on texts that it did not see this calibration loses ({origin['before']['nll']:.4f} → "
+            f"{origin['after']['nll']:.4f} negative log likelihood); give more texts, take "
+            f"`--method temperature`, or delete {model_dir / 'calibration.json'}"
+        )
+    if origin["looks_seen"]:
         _warn(
             "the model is right on nearly all of these texts, as on those that it was trained on; if it "
             "was, its confidence here says nothing about other texts: calibrate on texts that it has "
