@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,6 +75,9 @@ def evaluate(
     with extra_installed("evaluate"):
         from .. import quality
         from ..labelled import Columns
+
+        if html:  # what it needs is known to be there before any text is scored
+            import_module("..report", __package__)
     columns = Columns(column, pair_column, label_column)
     models = [_model(each, version, config) for each in (model, compare) if each]
     judged = [_judge(each, data, columns) for each in models]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -13,39 +11,8 @@ from pathlib import Path
 import pytest
 
 import tiny
+from commands import run, run_on_a_terminal
 from serving import Served, environment
-
-
-def run(
-    *arguments: str | Path, cwd: Path | None = None, text: str = ""
-) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bertserve", *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=cwd, env=environment(), input=text, capture_output=True, text=True, check=False
-    )
-
-
-def run_on_a_terminal(*arguments: str | Path) -> str:
-    """What a command prints on a terminal of 100 columns."""
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "bertserve", *map(str, arguments)]
-    environment_ = {**environment(), "COLUMNS": "100", "TERM": "xterm"}
-    process = subprocess.Popen(
-        command, env=environment_, stdin=theirs, stdout=theirs, stderr=theirs
-    )
-    os.close(theirs)
-    printed = b""
-    while True:
-        try:
-            chunk = os.read(ours, 4096)
-        except OSError:  # the terminal is closed when the command ends
-            break
-        if not chunk:
-            break
-        printed += chunk
-    process.wait(timeout=60)
-    os.close(ours)
-    return printed.decode()
 
 
 def test_package_and_inspect(model_dir: Path, tmp_path: Path) -> None:
