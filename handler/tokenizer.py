@@ -16,6 +16,7 @@ from .words import Piece
 
 # a tokenizer takes about 100 bytes a character while it works, and a worker would keep them
 _CHARACTERS_AT_ONCE = 100_000
+_SMALLEST_CHUNK = 32  # tokens; of smaller ones a long text would have very many
 # which text a token is of, by the tokenizer's number
 _OF = ("text", "text_pair")
 
@@ -84,11 +85,14 @@ class Tokenizer:
 
     def _check_limit(self, text: Text, limit: int) -> RequestError | None:
         smallest = self._special_tokens[text.text_pair is not None] + 1
+        chunks = "chunks of " if (text.long_text or self._long_text) == "chunks" else ""
+        if chunks:
+            smallest = max(smallest, min(_SMALLEST_CHUNK, self.max_length))
         if smallest <= limit <= self.max_length:
             return None
         return RequestError(
             "invalid_value",
-            f"max_length is {limit}; this model reads {smallest} to {self.max_length} tokens",
+            f"max_length is {limit}; this model reads {chunks}{smallest} to {self.max_length} tokens",
             max_tokens=self.max_length,
         )
 

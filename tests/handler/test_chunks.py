@@ -59,16 +59,25 @@ def test_a_text_says_what_happens_to_it(tokenizer: Tokenizer) -> None:
     assert not any(chunk.truncated for chunk in chunks(chunked))
 
 
-@pytest.mark.parametrize("limit", [3, 4, 5, 8, 20])
-def test_short_chunks_overlap_by_at_most_half(
-    tokenizer: Tokenizer, reference: Any, limit: int
-) -> None:
+@pytest.mark.parametrize("limit", [32, 33, 45])
+def test_short_chunks_overlap_by_at_most_half(reference: Any, limit: int) -> None:
+    tokenizer = Tokenizer(reference, tiny.LONGEST, "chunks", stride=20)
     text = " ".join(tiny.WORDS)
     whole = reference(text, add_special_tokens=False)["input_ids"]
     (encoded,) = tokenizer([Text(text, max_length=limit)])
     found = [chunk.input_ids[1:-1] for chunk in chunks(encoded)]
-    overlap = min(10, (limit - 2) // 2)
+    overlap = min(20, (limit - 2) // 2)
     assert found[0] + [token for ids in found[1:] for token in ids[overlap:]] == whole
+
+
+def test_chunks_have_a_smallest_size(tokenizer: Tokenizer) -> None:
+    error, cut = tokenizer(
+        [Text(LONG, max_length=31), Text(LONG, max_length=5, long_text="truncate")]
+    )
+    assert isinstance(error, RequestError)
+    assert (error.code, error.fields) == ("invalid_value", {"max_tokens": tiny.LONGEST})
+    assert "32 to 64 tokens" in error.message
+    assert isinstance(cut, Encoding)
 
 
 @pytest.mark.parametrize("turned", [False, True])
