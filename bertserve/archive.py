@@ -38,7 +38,7 @@ from model_archiver.model_packaging_utils import ModelExportUtils
 from . import kernels, precision
 from .errors import PackageError
 from .folder import TOKENIZER_FILES, check_calibration, check_folder, files, name_labels_of
-from .handler import calibration, checksums
+from .handler import calibration_file, checksums
 from .handler.errors import LoadError
 from .handler.labels import choose_activation, problem_type
 from .handler.settings import Settings, read_settings
@@ -51,7 +51,7 @@ MANIFEST = "MAR-INF/MANIFEST.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
 _MODEL_FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json")
-_OPTIONAL_FILES = ("index_to_name.json", calibration.FILE_NAME)
+_OPTIONAL_FILES = ("index_to_name.json", calibration_file.FILE_NAME)
 
 
 # requests that share a batch, and milliseconds that the first of them waits for the others
@@ -360,7 +360,7 @@ def _against_float32(contents: zipfile.ZipFile) -> dict[str, Any] | None:
 
 
 def _calibration(contents: zipfile.ZipFile) -> dict[str, Any]:
-    path = f"model/{calibration.FILE_NAME}"
+    path = f"model/{calibration_file.FILE_NAME}"
     if path not in contents.namelist():
         return {"method": "none"}
     return dict(json.loads(contents.read(path)))

@@ -24,7 +24,7 @@ from sklearn.model_selection import KFold
 from .archive import lay_out, model_config
 from .errors import ConfigError
 from .folder import FITTED_WITH, check_folder, read_labels, weights_digest
-from .handler.calibration import FILE_NAME
+from .handler.calibration_file import FILE_NAME
 from .handler.settings import Settings
 from .judging import (
     bins_of_mass,

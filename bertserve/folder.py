@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import PackageError
-from .handler import calibration, checksums
+from .handler import calibration_file, checksums
 from .handler.labels import choose_activation, name_labels, problem_type
 from .handler.settings import Settings
 
@@ -78,11 +78,11 @@ def _check_pickles(model_dir: Path, convert_weights: bool) -> None:
 
 def check_calibration(model_dir: Path, settings: Settings) -> None:
     """PackageError where a folder's calibration was fitted on something else than is packaged."""
-    found = calibration.read_calibration(model_dir)
+    found = calibration_file.read_calibration(model_dir)
     if found is None:
         return
     fitted = found.get("provenance") or {}
-    again = f"run `bertserve calibrate` again, or delete {model_dir / calibration.FILE_NAME}"
+    again = f"run `bertserve calibrate` again, or delete {model_dir / calibration_file.FILE_NAME}"
     if fitted.get("weights", "") != weights_digest(model_dir):
         raise PackageError(f"the calibration of {model_dir} was fitted on other weights; {again}")
     for name in FITTED_WITH:

@@ -4,7 +4,7 @@
 
 Temperature scaling divides all logits by one number, so that no text gets another label. Vector scaling
 has a factor and an offset for each label. Platt scaling and isotonic regression are for labels that are
-independent, each for itself. The handler computes with the numbers, see handler/calibration.py.
+independent, each for itself. The handler computes with the numbers, see handler/calibration_file.py.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from .errors import ConfigError
-from .handler.calibration import FOR_INDEPENDENT_LABELS, METHODS, Calibration
+from .handler.calibration import Calibration
+from .handler.calibration_file import FOR_INDEPENDENT_LABELS, METHODS
 from .handler.probabilities import activate
 
 _TEMPERATURES = (0.05, 20.0)

@@ -1,42 +1,22 @@
-"""Logits become logits whose probabilities can be believed: what `bertserve calibrate` found, applied.
-
-The archive's calibration.json names a method and its numbers:
-
-    {"method": "temperature", "temperature": 1.42}
-    {"method": "vector", "weights": [0.7, …], "biases": [0.1, …]}
-    {"method": "platt", "weights": […], "biases": […]}
-    {"method": "isotonic", "logits": [[-3.1, …], …], "calibrated": [[-2.0, …], …]}
-
-Every method maps logits to logits, so that softmax or sigmoid follows as it does without one. Platt and
-isotonic calibrate each label for itself and are for labels that are independent. Levels for decisions
-(see decisions) and where all of it comes from stand beside them.
-"""
+"""Logits become logits whose probabilities can be believed: what `bertserve calibrate` found, applied."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from .calibration_file import FILE_NAME, FOR_INDEPENDENT_LABELS, METHODS
 from .errors import LoadError
-
-FILE_NAME = "calibration.json"
-# method → the numbers it needs: one for all labels, or one or a list for each
-METHODS = {
-    "temperature": ("temperature",),
-    "vector": ("weights", "biases"),
-    "platt": ("weights", "biases"),
-    "isotonic": ("logits", "calibrated"),
-}
-FOR_INDEPENDENT_LABELS = ("platt", "isotonic")
 
 
 class Calibration:
-    """Calibrates logits [texts, labels] by the numbers of one method."""
+    """Calibrates logits [texts, labels] by the numbers of one method, see calibration_file.
+
+    Every method maps logits to logits, so that softmax or sigmoid follows as it does without one.
+    """
 
     def __init__(self, found: Mapping[str, Any], labels: int, activation: str) -> None:
         """LoadError where the numbers do not fit the method, or the method does not fit the model."""
@@ -64,19 +44,6 @@ class Calibration:
             columns = [_along(logits[:, i], *curve) for i, curve in enumerate(self._curves)]
             return torch.stack(columns, dim=1)
         return logits * self._weights + self._biases
-
-
-def read_calibration(folder: Path) -> dict[str, Any] | None:
-    """What calibration.json beside a model holds; None where there is none."""
-    try:
-        found = json.loads((folder / FILE_NAME).read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise LoadError(f"{FILE_NAME} is not JSON; run `bertserve calibrate` again") from error
-    if not isinstance(found, dict):
-        raise LoadError(f"{FILE_NAME} must hold an object; run `bertserve calibrate` again")
-    return found
 
 
 def _read_numbers(found: Mapping[str, Any], name: str, count: int) -> torch.Tensor:

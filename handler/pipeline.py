@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 import torch
 import transformers
 
-from .calibration import Calibration, read_calibration
+from .calibration import Calibration
+from .calibration_file import read_calibration
 from .chunks import pieces, together
 from .classifier import Classifier
 from .decisions import Decisions

@@ -131,8 +131,8 @@ def _any_json(chance: random.Random, depth: int = 0) -> Any:
 
 _KEYS = (
     "text", "text_pair", "texts", "inputs", "instances", "parameters", "options", "outputs", "top_k",
-    "max_length", "truncate", "truncation", "function_to_apply", "details", "id", "name", "datatype",
-    "shape", "data", "model_name", "body", "explain", "label",
+    "max_length", "truncate", "long_text", "calibrated", "truncation", "function_to_apply", "details",
+    "id", "name", "datatype", "shape", "data", "model_name", "body", "explain", "label",
 )  # fmt: skip
 
 # option → values that are good for it
@@ -140,6 +140,8 @@ _OPTIONS: dict[str, tuple[Any, ...]] = {
     "top_k": (1, 2, 99, None),
     "max_length": (8, 64, None),
     "truncate": (True, False, None),
+    "long_text": ("truncate", "error", "chunks", None),
+    "calibrated": (True, False, None),
     "truncation": (True, False, None),
     "details": (True, False, None),
     "explain": (True, False, None),

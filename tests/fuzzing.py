@@ -337,7 +337,7 @@ def is_map(value: Any) -> bool:
 
 _DETAILS = {
     "model", "version", "label", "probability", "probabilities", "logits", "tokens", "truncated",
-    "calibrated",
+    "calibrated", "entropy", "margin", "chunks",
 }  # fmt: skip
 
 

@@ -20,7 +20,8 @@ TOPICS = {
 }
 _OTHERS = [word for word in tiny.WORDS if not any(word in words for words in TOPICS.values())]
 _NOISE = 0.1  # of labels that are wrong, so that confidence has a reason to be low
-_STEPS, _BATCH = 600, 64
+_BATCH, _MOST_STEPS = 64, 3000
+_LEARNT, _LATELY = 0.4, 50  # mean loss of the last steps; with so much noise 0.33 is the least
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,9 @@ def train(
     torch.manual_seed(0)
     chance = random.Random(0)
     model.train()
-    for _ in range(_STEPS):
+    losses: list[float] = []
+    while sum(losses[-_LATELY:]) >= _LEARNT * _LATELY or len(losses) < _LATELY:
+        assert len(losses) < _MOST_STEPS, "it does not learn"
         batch = chance.sample(list(examples), _BATCH)
         inputs = tokenizer(
             [each.text for each in batch],
@@ -99,7 +102,9 @@ def train(
         )
         truth = torch.tensor([[float(name in each.labels) for name in labels] for each in batch])
         target = truth if independent else truth.argmax(dim=1)
-        model(**inputs, labels=target).loss.backward()
+        loss = model(**inputs, labels=target).loss
+        loss.backward()
+        losses.append(loss.item())
         optimizer.step()
         optimizer.zero_grad()
     model.eval().save_pretrained(folder)

@@ -13,7 +13,7 @@ import tiny
 from bertserve.archive import inspect, package
 from bertserve.calibration import calibrate, fit_and_judge, quality
 from bertserve.errors import ConfigError, PackageError
-from bertserve.handler.calibration import FILE_NAME
+from bertserve.handler.calibration_file import FILE_NAME
 from bertserve.handler.settings import Settings
 from bertserve.scaling import apply
 
@@ -27,7 +27,19 @@ def folder(model_dir: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    path = tmp_path / "held-out.csv"
+    return write_data(tmp_path / "held-out.csv")
+
+
+@pytest.fixture(scope="module")
+def calibrated(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with its calibration; tests copy it before they change it."""
+    root = tmp_path_factory.mktemp("calibrated")
+    folder = shutil.copytree(model_dir, root / "model")
+    calibrate(folder, write_data(root / "held-out.csv"))
+    return folder
+
+
+def write_data(path: Path) -> Path:
     lines = (f"{text},{tiny.LABELS[number % 3]}" for number, text in enumerate(TEXTS))
     path.write_text("text,label\n" + "\n".join(lines))
     return path
@@ -88,15 +100,15 @@ def test_a_folder_gets_its_calibration(folder: Path, data: Path) -> None:
     assert calibrate(folder, data, target_coverage=0.5) == found  # of the same logits, not its own
 
 
-def test_an_archive_takes_it_along(folder: Path, data: Path, tmp_path: Path) -> None:
-    found = calibrate(folder, data)
-    archive = package(folder, name="t", version="1", output=tmp_path / "store")
+def test_an_archive_takes_it_along(calibrated: Path, tmp_path: Path) -> None:
+    found = json.loads((calibrated / FILE_NAME).read_text())
+    archive = package(calibrated, name="t", version="1", output=tmp_path / "store")
     assert inspect(archive)["calibration"] == found
     with zipfile.ZipFile(archive) as contents:
         assert json.loads(contents.read("model/calibration.json")) == found
         golden = json.loads(contents.read("golden.json"))
     plain = package(
-        shutil.copytree(folder, tmp_path / "plain", ignore=shutil.ignore_patterns(FILE_NAME)),
+        shutil.copytree(calibrated, tmp_path / "plain", ignore=shutil.ignore_patterns(FILE_NAME)),
         name="t",
         version="2",
         output=tmp_path / "store",
@@ -106,9 +118,8 @@ def test_an_archive_takes_it_along(folder: Path, data: Path, tmp_path: Path) -> 
     assert inspect(plain)["calibration"] == {"method": "none"}
 
 
-def test_other_weights_need_another_calibration(folder: Path, data: Path, tmp_path: Path) -> None:
-    calibrate(folder, data)
-    tiny.make_model(folder, seed=1)
+def test_other_weights_need_another_calibration(calibrated: Path, tmp_path: Path) -> None:
+    folder = tiny.make_model(shutil.copytree(calibrated, tmp_path / "model"), seed=1)
     with pytest.raises(PackageError, match=r"other weights; run `bertserve calibrate` again, or "):
         package(folder, name="t", version="1", output=tmp_path)
 
@@ -121,11 +132,10 @@ def test_other_weights_need_another_calibration(folder: Path, data: Path, tmp_pa
     ],
 )
 def test_other_settings_need_another_calibration(
-    folder: Path, data: Path, tmp_path: Path, settings: Settings, message: str
+    calibrated: Path, tmp_path: Path, settings: Settings, message: str
 ) -> None:
-    calibrate(folder, data)
     with pytest.raises(PackageError, match=message):
-        package(folder, name="t", version="1", output=tmp_path, settings=settings)
+        package(calibrated, name="t", version="1", output=tmp_path, settings=settings)
 
 
 def test_a_former_calibration_that_is_spoilt_is_replaced(folder: Path, data: Path) -> None:

@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.calibration import FILE_NAME, Calibration, read_calibration
+from handler.calibration import Calibration
+from handler.calibration_file import FILE_NAME, read_calibration
 from handler.errors import LoadError
 from handler.probabilities import predictions
 from handler.values import Encoding, Prediction
