@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import trustme
 from bertserve import Client, GrpcClient
 from bertserve.config import Config
 from bertserve.keys import bearer
-from serving import ROOT, free_ports, wait_until
+from serving import ROOT, free_ports, http_server, wait_until
 
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
 TOKEN = "5f0c" * 16
@@ -132,3 +133,21 @@ def _answers(http: httpx.Client) -> bool:
         return http.get("/").status_code == 404
     except httpx.TransportError:
         return False
+
+
+@contextmanager
+def repeating(port: int = 0) -> Iterator[str]:
+    """The URL of a server that answers with the names of the headers that came."""
+
+    class Repeat(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(sorted(name.lower() for name in self.headers)).encode())
+
+        def log_message(self, *_: Any) -> None:
+            """Keep the tests' output clean."""
+
+    with http_server(Repeat, port) as url:
+        yield url

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +26,8 @@ from bertserve.server import Server, start
 from bertserve.versions import Versions
 from documents import blocks
 from fakes import near
-from proxied import NGINX, PATIENCE, TOKEN, Proxy, change, proxy
-from serving import free_ports, http_server, wait_until, write_config
+from proxied import NGINX, PATIENCE, TOKEN, Proxy, change, proxy, repeating
+from serving import free_ports, wait_until, write_config
 
 NATIVE = b'{"text": "good film", "details": true}'
 FORMS = {
@@ -241,24 +238,6 @@ def test_grpc(front: Proxy) -> None:
             list(stream(predict, metadata=token, timeout=60))
     assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED
     assert front.lines()[-1]["instance"] == ""
-
-
-@contextmanager
-def repeating(port: int = 0) -> Iterator[str]:
-    """The URL of a server that answers with the names of the headers that came."""
-
-    class Repeat(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps(sorted(name.lower() for name in self.headers)).encode())
-
-        def log_message(self, *_: Any) -> None:
-            """Keep the tests' output clean."""
-
-    with http_server(Repeat, port) as url:
-        yield url
 
 
 def test_no_other_header_reaches_a_worker(configs: list[Config], tmp_path: Path) -> None:
