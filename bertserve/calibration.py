@@ -27,6 +27,8 @@ from .folder import FITTED_WITH, check_folder, read_labels, weights_digest
 from .handler.calibration_file import FILE_NAME
 from .handler.settings import Settings
 from .judging import (
+    Bools,
+    Floats,
     bins_of_mass,
     bins_of_width,
     calibration_error,
@@ -36,7 +38,6 @@ from .judging import (
 from .labelled import Columns, Labelled, read_labelled
 from .levels import (
     NEVER,
-    best,
     set_level,
     threshold_for_coverage,
     threshold_for_precision,
@@ -51,8 +52,6 @@ _FEWEST = 50  # texts
 _RESAMPLES = 1000
 _DIGITS = 6
 
-Probabilities = NDArray[np.float64]
-Right = NDArray[np.bool_]
 Rows = NDArray[np.intp]
 Numbers = dict[str, Any]
 Report = Callable[[int, int], None]
@@ -95,7 +94,7 @@ def calibrate(
         )
     logits = _score(model_dir, labelled, settings, report)
 
-    def choose(probabilities: Probabilities, right: Right) -> Numbers:
+    def choose(probabilities: Floats, right: Bools) -> Numbers:
         return choose_levels(
             probabilities, right, target_precision, target_coverage, set_coverage, independent
         )
@@ -117,10 +116,10 @@ def calibrate(
 
 
 def fit_and_judge(
-    logits: NDArray[np.float64],
-    right: Right,
+    logits: Floats,
+    right: Bools,
     method: str,
-    choose: Callable[[Probabilities, Right], Numbers],
+    choose: Callable[[Floats, Bools], Numbers],
     *,
     independent: bool,
 ) -> Numbers:
@@ -153,8 +152,8 @@ def fit_and_judge(
 
 
 def choose_levels(
-    probabilities: Probabilities,
-    right: Right,
+    probabilities: Floats,
+    right: Bools,
     precision: float | None,
     coverage: float | None,
     set_coverage: float,
@@ -174,7 +173,7 @@ def choose_levels(
     return found
 
 
-def quality(probabilities: Probabilities, right: Right, *, independent: bool) -> dict[str, float]:
+def quality(probabilities: Floats, right: Bools, *, independent: bool) -> dict[str, float]:
     """Negative log likelihood, calibration errors, accuracy and confidence of probabilities."""
     confidence, correct = judged(probabilities, right, independent=independent)
     found = {
@@ -188,13 +187,13 @@ def quality(probabilities: Probabilities, right: Right, *, independent: bool) ->
 
 
 def _judge_levels(
-    probabilities: Probabilities, right: Right, folds: Sequence[tuple[Numbers, Rows]]
+    probabilities: Floats, right: Bools, folds: Sequence[tuple[Numbers, Rows]]
 ) -> Numbers:
     """What levels bring on texts that they were not chosen on: those of each fold on its own rows."""
     found: Numbers = {}
     if "threshold" in folds[0][0]:
         thresholds = _of_rows([(levels["threshold"], rows) for levels, rows in folds])
-        confidence, correct = best(probabilities, right)
+        confidence, correct = judged(probabilities, right, independent=False)
         found["threshold"] = _shares(confidence >= thresholds, correct, "coverage")
     if "thresholds" in folds[0][0]:
         each = _of_rows([(levels["thresholds"], rows) for levels, rows in folds])
@@ -214,7 +213,7 @@ def _judge_levels(
     return found
 
 
-def _shares(chosen: NDArray[np.bool_], correct: NDArray[np.bool_], share: str) -> Numbers:
+def _shares(chosen: Bools, correct: Bools, share: str) -> Numbers:
     """How many are chosen, how many of these are correct, and the 95 % bootstrap interval of that."""
     if not chosen.any():
         return {share: 0.0, "precision": None, "interval": None}
@@ -234,9 +233,7 @@ def _of_rows(folds: Sequence[tuple[Any, Rows]]) -> Any:
     return np.concatenate([np.repeat([value], len(rows), axis=0) for value, rows in folds])[order]
 
 
-def _score(
-    model_dir: Path, labelled: Labelled, settings: Settings, report: Report
-) -> NDArray[np.float64]:
+def _score(model_dir: Path, labelled: Labelled, settings: Settings, report: Report) -> Floats:
     """Logits by the code that serves, of an archive that is built for it."""
     with tempfile.TemporaryDirectory(prefix="bertserve-calibrate-") as scratch:
         root = Path(scratch) / "archive"

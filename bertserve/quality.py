@@ -11,14 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from .archive import inspect
 from .comparison import Comparison
 from .comparison import compare as compare_probabilities
 from .errors import ConfigError, PackageError
 from .evaluation import Evaluation, Worst, evaluate, worst_texts
+from .judging import Bools, Floats
 from .labelled import Columns, Labelled, read_labelled
 from .levels import kept, sets
 from .results import Input
@@ -64,7 +62,7 @@ class Judged:
     labelled: Labelled
     evaluation: Evaluation
     decisions: dict[str, Any]
-    probabilities: NDArray[np.float64]
+    probabilities: Floats
 
     @property
     def fitted_on_these(self) -> bool:
@@ -155,9 +153,7 @@ def judge(
     return Judged(model, labelled, found, decisions, scores.probabilities)
 
 
-def _decisions(
-    levels: dict[str, Any], probabilities: NDArray[np.float64], right: NDArray[np.bool_]
-) -> dict[str, Any]:
+def _decisions(levels: dict[str, Any], probabilities: Floats, right: Bools) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if threshold := levels.get("threshold"):
         found["threshold"] = {"level": threshold, **asdict(kept(probabilities, right, threshold))}

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import optimize, special
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
@@ -23,18 +22,16 @@ from .errors import ConfigError
 from .handler.calibration import Calibration
 from .handler.calibration_file import FOR_INDEPENDENT_LABELS, METHODS
 from .handler.probabilities import activate
+from .judging import Bools, Floats
 
 _TEMPERATURES = (0.05, 20.0)
 _HIGHEST = 12.0  # of a logit that isotonic regression gives; its probability is 1 - 6e-6
 _DIGITS = 6
 
-Logits = NDArray[np.float64]
-Probabilities = NDArray[np.float64]
-Right = NDArray[np.bool_]
 Numbers = dict[str, Any]
 
 
-def fit(logits: Logits, right: Right, method: str, *, independent: bool) -> Numbers:
+def fit(logits: Floats, right: Bools, method: str, *, independent: bool) -> Numbers:
     """The numbers of a method with the least negative log likelihood; isotonic: the least squares."""
     return _FITS[method](logits, right, independent)
 
@@ -51,7 +48,7 @@ def check_method(method: str, *, independent: bool) -> None:
         )
 
 
-def apply(numbers: Numbers, logits: Logits, *, independent: bool) -> Probabilities:
+def apply(numbers: Numbers, logits: Floats, *, independent: bool) -> Floats:
     """Calibrated probabilities [texts, labels], computed as the handler does."""
     activation = "sigmoid" if independent else "softmax"
     calibration = Calibration(numbers, logits.shape[1], activation)
@@ -59,13 +56,13 @@ def apply(numbers: Numbers, logits: Logits, *, independent: bool) -> Probabiliti
     return np.asarray(found.numpy(), dtype=np.float64)
 
 
-def plain(logits: Logits, *, independent: bool) -> Probabilities:
+def plain(logits: Floats, *, independent: bool) -> Floats:
     """Probabilities [texts, labels] without calibration, computed as the handler does."""
     found = activate(torch.from_numpy(logits), "sigmoid" if independent else "softmax")
     return np.asarray(found.numpy(), dtype=np.float64)
 
 
-def _fit_temperature(logits: Logits, right: Right, independent: bool) -> Numbers:
+def _fit_temperature(logits: Floats, right: Bools, independent: bool) -> Numbers:
     def loss(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)
         if independent:
@@ -77,10 +74,10 @@ def _fit_temperature(logits: Logits, right: Right, independent: bool) -> Numbers
     return {"method": "temperature", "temperature": _rounded(np.exp(found.x))}
 
 
-def _fit_vector(logits: Logits, right: Right, _: bool) -> Numbers:
+def _fit_vector(logits: Floats, right: Bools, _: bool) -> Numbers:
     texts, labels = logits.shape
 
-    def loss(numbers: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+    def loss(numbers: Floats) -> tuple[float, Floats]:
         weights, biases = numbers.reshape(2, labels)
         scaled = logits * weights + biases
         surplus = special.softmax(scaled, axis=1) - right
@@ -92,7 +89,7 @@ def _fit_vector(logits: Logits, right: Right, _: bool) -> Numbers:
     return {"method": "vector", "weights": _rounded(weights), "biases": _rounded(biases)}
 
 
-def _fit_platt(logits: Logits, right: Right, _: bool) -> Numbers:
+def _fit_platt(logits: Floats, right: Bools, _: bool) -> Numbers:
     weights, biases = np.ones(logits.shape[1]), np.zeros(logits.shape[1])
     for i in _learnable(right):
         model = LogisticRegression().fit(logits[:, [i]], right[:, i])
@@ -100,7 +97,7 @@ def _fit_platt(logits: Logits, right: Right, _: bool) -> Numbers:
     return {"method": "platt", "weights": _rounded(weights), "biases": _rounded(biases)}
 
 
-def _fit_isotonic(logits: Logits, right: Right, _: bool) -> Numbers:
+def _fit_isotonic(logits: Floats, right: Bools, _: bool) -> Numbers:
     """Steps that rise, joined by lines; a label that nothing can be learnt of keeps its logits."""
     curves = [([-_HIGHEST, _HIGHEST], [-_HIGHEST, _HIGHEST])] * logits.shape[1]
     for i in _learnable(right):
@@ -116,7 +113,7 @@ def _fit_isotonic(logits: Logits, right: Right, _: bool) -> Numbers:
     }
 
 
-_FITS: dict[str, Callable[[Logits, Right, bool], Numbers]] = {
+_FITS: dict[str, Callable[[Floats, Bools, bool], Numbers]] = {
     "temperature": _fit_temperature,
     "vector": _fit_vector,
     "platt": _fit_platt,
@@ -124,7 +121,7 @@ _FITS: dict[str, Callable[[Logits, Right, bool], Numbers]] = {
 }
 
 
-def _learnable(right: Right) -> list[int]:
+def _learnable(right: Bools) -> list[int]:
     """Labels that some texts have and others have not."""
     count = right.sum(axis=0)
     return [int(i) for i in np.flatnonzero((count > 0) & (count < len(right)))]
