@@ -49,13 +49,18 @@ def score_labels(
     for i, (label, precision, recall, f1, support) in enumerate(zip(labels, *scores, strict=True)):
         own: tuple[float | None, ...] = (None, None, None, None)
         if independent:
-            threshold = 0.5 if thresholds is None else float(thresholds[i])
+            threshold = 0.5 if thresholds is None else _finite(thresholds[i])
             average, *best = _ranking(right[:, i], probabilities[:, i])
             own = (average, threshold, *best)
         found.append(
             OfLabel(label, _known(precision), _known(recall), _known(f1), int(support), *own)
         )
     return found
+
+
+def _finite(threshold: float) -> float | None:
+    """A threshold; None where it is never reached."""
+    return float(threshold) if np.isfinite(threshold) else None
 
 
 def _ranking(right: Bools, probabilities: Floats) -> tuple[float | None, ...]:

@@ -11,6 +11,7 @@ parted into folds, and each is judged by what was fitted on the others.
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 from sklearn.model_selection import KFold
 
 from .archive import lay_out, model_config
@@ -34,10 +36,10 @@ from .judging import (
     calibration_error,
     judged,
     negative_log_likelihood,
+    predictions,
 )
 from .labelled import Columns, Labelled, read_labelled
 from .levels import (
-    NEVER,
     set_level,
     threshold_for_coverage,
     threshold_for_precision,
@@ -49,7 +51,6 @@ from .scoring import score_folder
 FOLDS = 5
 _SEEN = 0.995  # accuracy from which on texts look like those of the training
 _FEWEST = 50  # texts
-_RESAMPLES = 1000
 _DIGITS = 6
 
 Rows = NDArray[np.intp]
@@ -92,6 +93,10 @@ def calibrate(
         raise ConfigError(
             f"{len(labelled.texts)} texts are too few to calibrate on; give {_FEWEST} or more"
         )
+    if not labelled.right.any():
+        raise ConfigError(f"no text of {data} has any label; give some that have")
+    if not os.access(model_dir, os.W_OK):
+        raise ConfigError(f"{model_dir} cannot be written to, and calibration.json belongs there")
     logits = _score(model_dir, labelled, settings, report)
 
     def choose(probabilities: Floats, right: Bools) -> Numbers:
@@ -100,9 +105,9 @@ def calibrate(
         )
 
     found = fit_and_judge(logits, labelled.right, method, choose, independent=independent)
-    if found.get("threshold") == NEVER:
+    if target_precision is not None and "threshold" in found and found["threshold"] is None:
         raise ConfigError(
-            f"no threshold reaches a precision of {target_precision:g} on these texts; "
+            f"no threshold reaches a precision of {target_precision:g} on these texts for certain; "
             "ask for less, or give more texts"
         )
     found["provenance"] |= {
@@ -126,26 +131,34 @@ def fit_and_judge(
     """A calibration fitted on all texts, its levels, and what both bring on texts they did not see.
 
     Levels are chosen on probabilities of texts that the calibration of their fold did not see, since a
-    calibration flatters its own.
+    calibration flatters its own. Of independent labels that does not matter, for calibration keeps the
+    order of a label's texts, and thresholds must suit the very steps of isotonic regression.
     """
     folds = list(KFold(FOLDS, shuffle=True, random_state=0).split(logits))
+    fitted = [fit(logits[rows], right[rows], method, independent=independent) for rows, _ in folds]
+    final = fit(logits, right, method, independent=independent)
     apart = np.empty_like(logits)
-    for others, own in folds:
-        numbers = fit(logits[others], right[others], method, independent=independent)
+    for numbers, (_, own) in zip(fitted, folds, strict=True):
         apart[own] = apply(numbers, logits[own], independent=independent)
-    levels = choose(apart, right)
-    of_folds = [(choose(apart[others], right[others]), own) for others, own in folds]
+
+    def levels(numbers: Numbers, rows: Rows | slice) -> Numbers:
+        own = apply(numbers, logits[rows], independent=True) if independent else apart[rows]
+        return choose(own, right[rows])
+
+    of_folds = [
+        (levels(numbers, others), own) for numbers, (others, own) in zip(fitted, folds, strict=True)
+    ]
     before = plain(logits, independent=independent)
     quality_before = quality(before, right, independent=independent)
     return {
-        **fit(logits, right, method, independent=independent),
-        **levels,
+        **final,
+        **levels(final, slice(None)),
         "provenance": {
             "texts": len(right),
             "folds": FOLDS,
             "before": quality_before,
             "after": quality(apart, right, independent=independent),
-            "looks_seen": quality_before["accuracy"] >= _SEEN,
+            "looks_seen": _all_right(before, right, independent=independent) >= _SEEN,
             **_judge_levels(apart, right, of_folds),
         },
     }
@@ -159,17 +172,20 @@ def choose_levels(
     set_coverage: float,
     independent: bool,
 ) -> Numbers:
-    """The levels of calibration.json, see handler/decisions.py."""
+    """The levels of calibration.json, see handler/decisions.py; None is a level that nothing reaches.
+
+    They are not rounded: they are probabilities of texts, which reach them.
+    """
     if independent:
         if precision is None:
             return {}
-        return {"thresholds": _rounded(thresholds_for_precision(probabilities, right, precision))}
-    level = _rounded(set_level(probabilities, right, set_coverage))
+        return {"thresholds": thresholds_for_precision(probabilities, right, precision)}
+    level = set_level(probabilities, right, set_coverage)
     found: Numbers = {"sets": {"coverage": set_coverage, "level": level}}
     if precision is not None:
-        found["threshold"] = _rounded(threshold_for_precision(probabilities, right, precision))
+        found["threshold"] = threshold_for_precision(probabilities, right, precision)
     elif coverage is not None:
-        found["threshold"] = _rounded(threshold_for_coverage(probabilities, right, coverage))
+        found["threshold"] = threshold_for_coverage(probabilities, right, coverage)
     return found
 
 
@@ -192,12 +208,12 @@ def _judge_levels(
     """What levels bring on texts that they were not chosen on: those of each fold on its own rows."""
     found: Numbers = {}
     if "threshold" in folds[0][0]:
-        thresholds = _of_rows([(levels["threshold"], rows) for levels, rows in folds])
+        thresholds = _of_rows([(_above_all(levels["threshold"]), rows) for levels, rows in folds])
         confidence, correct = judged(probabilities, right, independent=False)
         found["threshold"] = _shares(confidence >= thresholds, correct, "coverage")
     if "thresholds" in folds[0][0]:
-        each = _of_rows([(levels["thresholds"], rows) for levels, rows in folds])
-        said = probabilities >= each
+        each = [([*map(_above_all, levels["thresholds"])], rows) for levels, rows in folds]
+        said = probabilities >= _of_rows(each)
         found["thresholds"] = {
             **_shares(said.ravel(), right.ravel(), "said"),
             "recall": _rounded(said[right].mean()),
@@ -214,17 +230,26 @@ def _judge_levels(
 
 
 def _shares(chosen: Bools, correct: Bools, share: str) -> Numbers:
-    """How many are chosen, how many of these are correct, and the 95 % bootstrap interval of that."""
-    if not chosen.any():
+    """How many are chosen, how many of these correct, and its 95 % interval by Clopper and Pearson."""
+    count, right = int(chosen.sum()), int(correct[chosen].sum())
+    if not count:
         return {share: 0.0, "precision": None, "interval": None}
-    drawn = np.random.default_rng(0).binomial(chosen.sum(), correct[chosen].mean(), size=_RESAMPLES)
-    interval = np.quantile(drawn / chosen.sum(), (0.025, 0.975))
-    precision = correct[chosen].mean()
+    interval = stats.binomtest(right, count).proportion_ci(0.95)
     return {
         share: _rounded(chosen.mean()),
-        "precision": _rounded(precision),
-        "interval": _rounded(interval),
+        "precision": _rounded(right / count),
+        "interval": [_rounded(interval.low), _rounded(interval.high)],
     }
+
+
+def _all_right(probabilities: Floats, right: Bools, *, independent: bool) -> float:
+    """Share of texts whose labels are all right."""
+    predicted = predictions(probabilities, independent=independent)
+    return float((predicted == right).all(axis=1).mean())
+
+
+def _above_all(level: float | None) -> float:
+    return math.inf if level is None else level
 
 
 def _of_rows(folds: Sequence[tuple[Any, Rows]]) -> Any:
@@ -257,8 +282,11 @@ def _check_targets(
 
 def _write(path: Path, found: Numbers) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    try:
+        partial.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _rounded(value: Any) -> Any:

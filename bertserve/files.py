@@ -10,7 +10,7 @@ from typing import Any, TextIO
 from .errors import ConfigError, TextError
 from .results import Input, Pair, Prediction
 
-_LONGEST_FIELD = 10_000_000
+LONGEST_FIELD = 10_000_000
 # what details add to a row
 _DETAILS = (
     "labels", "set", "set_coverage", "margin", "entropy", "calibrated", "logits", "tokens", "truncated",
@@ -54,7 +54,7 @@ def _without_mark(lines: Iterable[str]) -> Iterator[str]:
 def _read_csv(
     lines: Iterable[str], name: str, column: str | None, pair_column: str | None
 ) -> Iterator[Input]:
-    csv.field_size_limit(_LONGEST_FIELD)
+    csv.field_size_limit(LONGEST_FIELD)
     rows = csv.DictReader(lines)
     columns = list(rows.fieldnames or ())
     if not columns:

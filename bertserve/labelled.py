@@ -20,10 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ConfigError
+from .files import LONGEST_FIELD
 from .results import Input, Pair
 
 _LABEL_COLUMNS = ("label", "labels", "category", "intent", "class", "target")
 _BETWEEN = "|"
+_LONGEST_NUMBER = 10  # digits
+_LONGEST_SHOWN = 60  # characters
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if name.endswith(".parquet"):
         yield from _parquet(path)
         return
+    csv.field_size_limit(LONGEST_FIELD)
     with path.open(encoding="utf-8-sig", newline="") as lines:
         if name.endswith((".jsonl", ".ndjson")):
             for number, line in enumerate(lines, start=1):
@@ -162,10 +166,12 @@ def _label(value: Any, numbers: Mapping[str, int], place: str) -> int:
     """The number of a label; a name that looks like a number is a name first."""
     if str(value) in numbers:
         return numbers[str(value)]
-    if str(value).isdecimal() and int(value) < len(numbers):
-        return int(value)
+    name = str(value)
+    if name.isdecimal() and len(name) < _LONGEST_NUMBER and int(name) < len(numbers):
+        return int(name)
     known = ", ".join(list(numbers)[:5])
+    shown = value if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}…"
     raise ConfigError(
-        f"{place}: {value!r} is no label of this model; it has {len(numbers)}: {known}"
+        f"{place}: {shown!r} is no label of this model; it has {len(numbers)}: {known}"
         f"{', …' if len(numbers) > 5 else ''}"
     )

@@ -17,11 +17,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
 
 from .judging import Bools, Floats, judged
 
-NEVER = 1.0  # hardly a probability reaches it
-_FEWEST = 10  # texts that a precision is judged on
+_ERROR = 0.05  # how often a precision may be lower than its bound
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,11 @@ class Sets:
     empty: float
 
 
-def threshold_for_precision(probabilities: Floats, right: Bools, wanted: float) -> float:
+def threshold_for_precision(probabilities: Floats, right: Bools, wanted: float) -> float | None:
     """The lowest threshold from which on the most probable label is right as often as wanted.
 
-    NEVER where there is none.
+    None where there is none. It has to be so with 95 % confidence, see `precision_bounds`, so few texts
+    that happen to be right do not make one.
     """
     return _lowest(*judged(probabilities, right, independent=False), wanted)
 
@@ -55,8 +57,10 @@ def threshold_for_coverage(probabilities: Floats, right: Bools, wanted: float) -
     return float(confidence[max(1, math.ceil(wanted * len(confidence))) - 1])
 
 
-def thresholds_for_precision(probabilities: Floats, right: Bools, wanted: float) -> list[float]:
-    """For each independent label the lowest threshold from which on it is right as often as wanted."""
+def thresholds_for_precision(
+    probabilities: Floats, right: Bools, wanted: float
+) -> list[float | None]:
+    """The same for each independent label."""
     columns = zip(probabilities.T, right.T, strict=True)
     return [_lowest(column, correct, wanted) for column, correct in columns]
 
@@ -83,12 +87,17 @@ def sets(probabilities: Floats, right: Bools, level: float) -> Sets:
     return Sets(float(covered.mean()), float(sizes.mean()), float((sizes == 0).mean()))
 
 
-def _lowest(confidence: Floats, correct: Bools, wanted: float) -> float:
-    """The lowest confidence from which on so large a share is correct, NEVER where there is none."""
+def precision_bounds(correct: NDArray[np.int64], count: NDArray[np.int64]) -> Floats:
+    """Lower bounds of precisions, with 95 % confidence each, by Clopper and Pearson."""
+    found = stats.beta.ppf(_ERROR, np.maximum(correct, 1), count - correct + 1)
+    return np.asarray(np.where(correct > 0, found, 0.0))
+
+
+def _lowest(confidence: Floats, correct: Bools, wanted: float) -> float | None:
+    """The lowest confidence from which on so large a share is correct, None where there is none."""
     order = np.argsort(-confidence, kind="stable")
     ordered, count = confidence[order], np.arange(1, len(order) + 1)
-    enough = np.cumsum(correct[order]) >= wanted * count
+    enough = precision_bounds(np.cumsum(correct[order]), count) >= wanted
     # texts of one confidence are kept together
     enough &= np.append(ordered[1:] < ordered[:-1], True)
-    enough &= count >= min(_FEWEST, len(order))
-    return float(ordered[np.flatnonzero(enough)[-1]]) if enough.any() else NEVER
+    return float(ordered[np.flatnonzero(enough)[-1]]) if enough.any() else None

@@ -6,13 +6,16 @@ judged.evaluation.accuracy, judged.evaluation.ece_width
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .archive import inspect
-from .comparison import Comparison
+from .comparison import Comparison, reordering
 from .comparison import compare as compare_probabilities
 from .errors import ConfigError, PackageError
 from .evaluation import Evaluation, Worst, evaluate, worst_texts
@@ -46,8 +49,14 @@ class Model:
 
     @property
     def thresholds(self) -> list[float] | None:
-        """Those of independent labels, where the model has some."""
-        return self.facts["calibration"].get("thresholds") if self.independent else None
+        """Those of independent labels, where the model has some; infinite where never reached."""
+        found = self.facts["calibration"].get("thresholds") if self.independent else None
+        return found and [math.inf if level is None else as_compared(level) for level in found]
+
+
+def as_compared(level: float) -> float:
+    """A level as the handler compares it, in float32 as its probabilities are."""
+    return float(np.float32(level))
 
 
 @dataclass(frozen=True)
@@ -135,11 +144,18 @@ def judge(
     data: Path,
     columns: Columns | None = None,
     report: Report = lambda _, __: None,
+    labels: Sequence[str] | None = None,
 ) -> Judged:
-    """Score the texts of a file, and evaluate; ConfigError names the line that is wrong."""
+    """Score the texts of a file, and evaluate; ConfigError names the line that is wrong.
+
+    `labels` are what numbers in the file mean, if not the model's own in their order.
+    """
+    numbered = labels or model.labels
+    order = reordering(numbered, model.labels)
     labelled = read_labelled(
-        data, model.labels, independent=model.independent, columns=columns or Columns()
+        data, numbered, independent=model.independent, columns=columns or Columns()
     )
+    labelled = replace(labelled, right=labelled.right[:, order])
     total = len(labelled.texts)
     scores = model.score(labelled.texts, lambda done: report(done, total))
     found = evaluate(
@@ -156,8 +172,9 @@ def judge(
 def _decisions(levels: dict[str, Any], probabilities: Floats, right: Bools) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if threshold := levels.get("threshold"):
-        found["threshold"] = {"level": threshold, **asdict(kept(probabilities, right, threshold))}
+        answered = kept(probabilities, right, as_compared(threshold))
+        found["threshold"] = {"level": threshold, **asdict(answered)}
     if wanted := levels.get("sets"):
-        held = asdict(sets(probabilities, right, wanted["level"]))
+        held = asdict(sets(probabilities, right, as_compared(wanted["level"])))
         found["sets"] = {"wanted": wanted["coverage"], **held}
     return found

@@ -32,7 +32,7 @@ Numbers = dict[str, Any]
 
 
 def fit(logits: Floats, right: Bools, method: str, *, independent: bool) -> Numbers:
-    """The numbers of a method with the least negative log likelihood; isotonic: the least squares."""
+    """The numbers of a method: the least negative log likelihood, by isotonic the least squares."""
     return _FITS[method](logits, right, independent)
 
 
@@ -92,8 +92,19 @@ def _fit_vector(logits: Floats, right: Bools, _: bool) -> Numbers:
 def _fit_platt(logits: Floats, right: Bools, _: bool) -> Numbers:
     weights, biases = np.ones(logits.shape[1]), np.zeros(logits.shape[1])
     for i in _learnable(right):
-        model = LogisticRegression().fit(logits[:, [i]], right[:, i])
-        weights[i], biases[i] = model.coef_[0, 0], model.intercept_[0]
+        column, truth = logits[:, i], right[:, i]
+        if (spread := column.std()) == 0:
+            continue
+        # Platt's own targets, a little short of 0 and 1, keep the factor finite where labels are parted
+        positives, texts = truth.sum(), len(truth)
+        share = np.where(truth, (positives + 1) / (positives + 2), 1 / (texts - positives + 2))
+        model = LogisticRegression(C=np.inf).fit(
+            np.tile((column - column.mean()) / spread, 2)[:, None],
+            np.repeat([True, False], texts),
+            sample_weight=np.concatenate([share, 1 - share]),
+        )
+        weights[i] = model.coef_[0, 0] / spread
+        biases[i] = model.intercept_[0] - column.mean() * weights[i]
     return {"method": "platt", "weights": _rounded(weights), "biases": _rounded(biases)}
 
 

@@ -160,9 +160,10 @@ def answers_of(root: Path, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
     import yaml
 
     from handler.device import choose_device
+    from handler.errors import RequestError
     from handler.pipeline import Pipeline
     from handler.settings import read_settings
-    from handler.values import Prediction
+    from handler.values import Prediction, Text
     from handler.wire.native import read_single
 
     settings = read_settings(yaml.safe_load((root / "model-config.yaml").read_bytes())["handler"])
@@ -170,10 +171,16 @@ def answers_of(root: Path, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
     device = choose_device(0 if on_gpu else None)
     pipeline = Pipeline(root / "model", settings, device, time_limit=_PATIENCE)
     yield pipeline.describe()
+
+    def read(line: str) -> Text | RequestError:
+        try:
+            return read_single(json.loads(line), settings).texts[0]
+        except RequestError as error:
+            return error
+
     waiting = iter(lines)
     while some := list(islice(waiting, _AT_ONCE)):
-        requests = [read_single(json.loads(line), settings) for line in some]
-        for outcome in pipeline([request.texts[0] for request in requests]):
+        for outcome in pipeline([read(line) for line in some]):
             if isinstance(outcome, Prediction):
                 yield {
                     "logits": [outcome.logits[label] for label in pipeline.labels],

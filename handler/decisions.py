@@ -3,7 +3,7 @@
 The levels are chosen by `bertserve calibrate` and stand in the archive's calibration.json:
 
     "threshold": 0.83                           of one label, so that it is right as often as wanted
-    "thresholds": [0.41, …]                     of each label, where labels are independent
+    "thresholds": [0.41, null, …]               of each label, where labels are independent; null: never
     "sets": {"coverage": 0.95, "level": 0.021}  labels that belong to a prediction set
 """
 
@@ -39,18 +39,16 @@ class Decisions:
         for name in {"threshold", "thresholds"} - {wanted}:
             if name in levels:
                 raise LoadError(f"calibration.json has {name}; for these labels it is {wanted}")
-        usual = [_HALF] * len(labels) if self._independent else [0.0]
-        thresholds = levels.get(wanted, usual if self._independent else usual[0])
-        given = thresholds if self._independent else [thresholds]
-        if (
-            not isinstance(given, list)
-            or len(given) != len(usual)
-            or not all(map(_is_share, given))
-        ):
-            raise LoadError(
-                f"calibration.json: {wanted} must be probabilities, {len(usual)} of them"
-            )
-        self._thresholds = torch.tensor(given)
+        if self._independent:
+            given = levels.get(wanted, [_HALF] * len(labels))
+        else:
+            given = [levels.get(wanted, 0.0)]
+        count = len(labels) if self._independent else 1
+        if not isinstance(given, list) or len(given) != count:
+            raise LoadError(f"calibration.json: {wanted} must be a list of {count}, one a label")
+        if not all(_is_share(each) or (each is None and self._independent) for each in given):
+            raise LoadError(f"calibration.json: {wanted} must be probabilities")
+        self._thresholds = torch.tensor([math.inf if each is None else each for each in given])
         self.coverage, self._level = _sets(levels.get("sets"), self._independent)
 
     def __call__(self, probabilities: torch.Tensor) -> list[Decision]:
@@ -83,7 +81,8 @@ class Decisions:
 
     def _margins(self, probabilities: torch.Tensor, thresholds: torch.Tensor) -> list[float]:
         if self._independent:
-            return (probabilities - thresholds).abs().amin(dim=1).tolist()
+            # from a threshold that is never reached, any probability is as far as it could be
+            return (probabilities - thresholds).abs().clamp(max=1).amin(dim=1).tolist()
         highest = probabilities.topk(min(2, probabilities.shape[1]), dim=1).values
         return (highest[:, 0] - highest[:, -1]).tolist()
 

@@ -85,14 +85,11 @@ class Tokenizer:
 
     def _check_limit(self, text: Text, limit: int) -> RequestError | None:
         smallest = self._special_tokens[text.text_pair is not None] + 1
-        chunks = "chunks of " if (text.long_text or self._long_text) == "chunks" else ""
-        if chunks:
-            smallest = max(smallest, min(_SMALLEST_CHUNK, self.max_length))
         if smallest <= limit <= self.max_length:
             return None
         return RequestError(
             "invalid_value",
-            f"max_length is {limit}; this model reads {chunks}{smallest} to {self.max_length} tokens",
+            f"max_length is {limit}; this model reads {smallest} to {self.max_length} tokens",
             max_tokens=self.max_length,
         )
 
@@ -112,6 +109,12 @@ class Tokenizer:
 
     def _cut_into_chunks(self, text: Text, limit: int) -> Encoding | RequestError:
         """Chunks of `limit` tokens that overlap; of a pair the shorter text is in each of them."""
+        if limit < min(_SMALLEST_CHUNK, self.max_length):
+            return RequestError(
+                "invalid_value",
+                f"max_length is {limit}; chunks have {_SMALLEST_CHUNK} tokens or more",
+                max_tokens=self.max_length,
+            )
         room, strategy = limit - self._special_tokens[text.text_pair is not None], "longest_first"
         if text.text_pair is not None:
             both = self._backend.encode_batch_fast(

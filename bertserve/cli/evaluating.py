@@ -80,7 +80,7 @@ def evaluate(
             import_module("..report", __package__)
     columns = Columns(column, pair_column, label_column)
     models = [_model(each, version, config) for each in (model, compare) if each]
-    judged = [_judge(each, data, columns) for each in models]
+    judged = [_judge(each, data, columns, models[0].labels) for each in models]
     one, other = judged[0], judged[1] if compare else None
     comparison = quality.compare(one, other) if other else None
     texts = quality.worst(one, worst)
@@ -162,8 +162,9 @@ def calibrate(
     if origin["after"]["nll"] > origin["before"]["nll"]:
         _warn(
             f"on texts that it did not see this calibration loses ({origin['before']['nll']:.4f} → "
-            f"{origin['after']['nll']:.4f} negative log likelihood); give more texts, take "
-            f"`--method temperature`, or delete {model_dir / 'calibration.json'}"
+            f"{origin['after']['nll']:.4f} negative log likelihood, "
+            f"{origin['before']['accuracy']:.1%} → {origin['after']['accuracy']:.1%} right); give more "
+            f"texts, take `--method temperature`, or delete {model_dir / 'calibration.json'}"
         )
     if origin["looks_seen"]:
         _warn(
@@ -181,16 +182,16 @@ def _model(given: str, version: str | None, config: Path | None) -> Model:
     """An archive where there is such a file, else what the running server serves."""
     from ..quality import archived, served
 
-    if given.endswith(".mar") or Path(given).exists():
+    if given.endswith(".mar") or Path(given).is_file():
         return archived(Path(given))
     return served(servers.find(config), given, version)
 
 
-def _judge(model: Model, data: Path, columns: Columns) -> Judged:
+def _judge(model: Model, data: Path, columns: Columns, labels: Sequence[str]) -> Judged:
     from ..quality import judge
 
     with _bar(f"scoring with {model.facts['name']} {model.facts['version']}") as report:
-        return judge(model, data, columns, report)
+        return judge(model, data, columns, report, labels)
 
 
 @contextmanager

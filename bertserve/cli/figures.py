@@ -120,7 +120,7 @@ def print_calibration(model_dir: Path, found: dict[str, Any]) -> None:
             soft_wrap=True,
         )
     if each := origin.get("thresholds"):
-        never = sum(level >= 1 for level in found["thresholds"])
+        never = found["thresholds"].count(None)
         out.print(
             f"thresholds for each label: {_share(each['precision'])} of what is answered is right "
             f"{_interval(each['interval'])}, {each['recall']:.1%} of what is right is answered"

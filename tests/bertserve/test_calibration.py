@@ -6,16 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import special
 from sklearn.metrics import log_loss
 
 import tiny
 from bertserve.archive import inspect, package
-from bertserve.calibration import calibrate, fit_and_judge, quality
+from bertserve.calibration import calibrate, choose_levels, fit_and_judge, quality
 from bertserve.errors import ConfigError, PackageError
 from bertserve.handler.calibration_file import FILE_NAME
+from bertserve.handler.decisions import Decisions
 from bertserve.handler.settings import Settings
-from bertserve.scaling import apply
+from bertserve.scaling import apply, plain
 
 TEXTS = [f"{first} {second}" for first in tiny.WORDS[:12] for second in tiny.WORDS[10:20]]
 
@@ -142,6 +144,53 @@ def test_a_former_calibration_that_is_spoilt_is_replaced(folder: Path, data: Pat
     (folder / FILE_NAME).write_text("{")
     found = calibrate(folder, data)
     assert json.loads((folder / FILE_NAME).read_text()) == found
+
+
+@pytest.mark.parametrize("certainty", [12.0, 40.0])
+def test_levels_suit_a_model_that_is_very_sure(certainty: float) -> None:
+    """As float32 has them: nearly 1, and nearly 0."""
+    random = np.random.default_rng(0)
+    right = np.eye(6, dtype=bool)[random.integers(0, 6, 2000)]
+    logits = right * (certainty + random.normal(0, 1, (2000, 1)))
+    logits[:20] = np.roll(logits[:20], 1, axis=1)  # one in a hundred is wrong
+    probabilities = plain(logits, independent=False)
+    for coverage in (0.95, 0.995):
+        found = choose_levels(probabilities, right, None, 0.9, coverage, False)
+        decisions = Decisions([*"abcdef"], "softmax", found)(
+            torch.from_numpy(probabilities).float()
+        )
+        answered = np.mean([each.label is not None for each in decisions])
+        assert answered >= 0.9
+        held = [
+            "abcdef"[truth.argmax()] in (each.chosen or ())
+            for each, truth in zip(decisions, right, strict=True)
+        ]
+        assert np.mean(held) >= coverage - 0.001
+
+
+def test_thresholds_suit_the_steps_of_isotonic_regression() -> None:
+    random = np.random.default_rng(0)
+    logits = random.normal(0, 2, (1000, 3))
+    right = random.random(logits.shape) < special.expit(logits)
+
+    def levels(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+        return choose_levels(probabilities, truth, 0.8, None, 0.95, True)
+
+    found = fit_and_judge(logits, right, "isotonic", levels, independent=True)
+    fresh = random.normal(0, 2, (20_000, 3))
+    truth = random.random(fresh.shape) < special.expit(fresh)
+    said = apply(found, fresh, independent=True) >= np.array(found["thresholds"])
+    assert truth[said].mean() > 0.8
+    assert truth[said].mean() == pytest.approx(
+        found["provenance"]["thresholds"]["precision"], abs=0.03
+    )
+    assert said.mean() > 0.2
+
+
+def test_a_calibration_that_was_written_by_hand(folder: Path, tmp_path: Path) -> None:
+    (folder / FILE_NAME).write_text('{"method": "temperature", "temperature": 2}')
+    archive = package(folder, name="t", version="1", output=tmp_path)
+    assert inspect(archive)["calibration"] == {"method": "temperature", "temperature": 2}
 
 
 def test_texts_of_the_training_are_noticed() -> None:

@@ -88,6 +88,7 @@ def test_any_number_of_independent_labels(read: Any, name: str, content: str) ->
         ),
         ("t.csv", "text,label\none,a\ntwo,z\n", r"line 3: 'z' is no label .* has 3: a, b, 7"),
         ("t.csv", "text,label\none,8\n", "line 2: '8' is no label"),
+        ("t.csv", f"text,label\none,{'1' * 5000}\n", "line 2: '1{60}…' is no label"),
         ("t.csv", "text,label\n ,a\n", "line 2: there is no text in text"),
         ("t.csv", "text,label\none\n", "line 2: None is no label"),
         ("t.csv", b"text,label\n\xff,a\n", "cannot be read"),

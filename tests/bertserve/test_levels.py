@@ -1,11 +1,13 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bertserve.levels import (
-    NEVER,
     kept,
+    precision_bounds,
     set_level,
     sets,
     threshold_for_coverage,
@@ -30,31 +32,62 @@ def two(confidence: list[float], correct: list[int]) -> tuple[np.ndarray, np.nda
     return np.stack([first, 1 - first], axis=1), np.stack([right, ~right], axis=1)
 
 
+def test_bounds_are_those_of_the_binomial_distribution() -> None:
+    """At the bound, so many or more are right just once in twenty times."""
+    for right, count in ((95, 100), (1, 1), (3, 7), (40, 40)):
+        (bound,) = precision_bounds(np.array([right]), np.array([count]))
+        tail = sum(
+            math.comb(count, k) * bound**k * (1 - bound) ** (count - k)
+            for k in range(right, count + 1)
+        )
+        assert tail == pytest.approx(0.05)
+    assert precision_bounds(np.array([0]), np.array([5])) == [0]
+
+
 def test_the_lowest_threshold_that_is_right_often_enough() -> None:
-    confidence = [0.99 - i / 100 for i in range(20)]
-    correct = [1] * 12 + [0] + [1] * 4 + [0] * 3
+    confidence = np.linspace(0.99, 0.6, 300).tolist()
+    correct = [number < 200 or number % 2 for number in range(300)]
     probabilities, right = two(confidence, correct)
-    threshold = threshold_for_precision(probabilities, right, 0.94)
-    assert threshold == pytest.approx(confidence[16])  # 16 of 17
-    assert kept(probabilities, right, threshold).precision == pytest.approx(16 / 17)
-    assert kept(probabilities, right, threshold).coverage == 17 / 20
+    threshold = threshold_for_precision(probabilities, right, 0.9)
+    assert threshold is not None
+    answered = kept(probabilities, right, threshold)
+    assert answered.precision is not None
+    assert 0.9 < answered.precision < 0.95
+    lower = kept(probabilities, right, threshold - 0.0014)  # one text more
+    assert lower.coverage > answered.coverage
+    count = round(lower.coverage * 300)
+    bound = precision_bounds(np.array([round((lower.precision or 0) * count)]), np.array([count]))
+    assert bound < 0.9
 
 
 def test_texts_of_one_confidence_are_kept_together() -> None:
-    probabilities, right = two([0.9] * 12 + [0.8] * 8, [1] * 12 + [1, 0] * 4)
-    assert threshold_for_precision(probabilities, right, 0.9) == pytest.approx(0.9)
-    assert threshold_for_precision(probabilities, right, 0.8) == pytest.approx(0.8)
+    probabilities, right = two([0.9] * 120 + [0.8] * 80, [1] * 120 + [1, 0] * 40)
+    assert threshold_for_precision(probabilities, right, 0.9) == 0.9
+    assert threshold_for_precision(probabilities, right, 0.7) == 0.8
 
 
-def test_a_precision_that_cannot_be_had() -> None:
-    probabilities, right = two([0.9] * 20, [1, 0] * 10)
-    assert threshold_for_precision(probabilities, right, 0.9) == NEVER
-    assert kept(probabilities, right, NEVER).precision is None
+@pytest.mark.parametrize(
+    ("confidence", "correct"),
+    [([0.9] * 20, [1, 0] * 10), ([0.99] * 12, [1] * 12)],
+    ids=["half of them are wrong", "they are few"],
+)
+def test_a_precision_that_cannot_be_had(confidence: list[float], correct: list[int]) -> None:
+    probabilities, right = two(confidence, correct)
+    assert threshold_for_precision(probabilities, right, 0.9) is None
+    assert kept(probabilities, right, 1.01).precision is None
 
 
-def test_few_lucky_texts_do_not_make_a_threshold() -> None:
-    probabilities, right = two([0.99] * 3 + [0.6] * 30, [1] * 3 + [1, 0] * 15)
-    assert threshold_for_precision(probabilities, right, 0.95) == NEVER
+def test_a_precision_is_reached_on_fresh_texts() -> None:
+    """Nearly always: each bound holds 19 times in 20, and one of many is taken."""
+    reached = []
+    for _ in range(60):
+        probabilities, right = true_probabilities(600)
+        threshold = threshold_for_precision(probabilities, right, 0.85)
+        if threshold is not None:
+            fresh = kept(*true_probabilities(20_000), threshold)
+            reached.append((fresh.precision or 0) >= 0.85)
+    assert len(reached) > 50
+    assert np.mean(reached) > 0.8
 
 
 def test_a_threshold_for_a_coverage() -> None:
@@ -64,10 +97,14 @@ def test_a_threshold_for_a_coverage() -> None:
 
 
 def test_independent_labels_have_thresholds_of_their_own() -> None:
-    falling = np.linspace(0.9, 0.1, 40)
-    right = np.stack([falling > 0.6, falling > 0.3, np.zeros(40, bool)], axis=1)
-    found = thresholds_for_precision(np.stack([falling] * 3, axis=1), right, 0.999)
-    assert found == [falling[falling > 0.6].min(), falling[falling > 0.3].min(), NEVER]
+    falling = np.linspace(0.9, 0.1, 400)
+    right = np.stack([falling > 0.6, falling > 0.3, np.zeros(400, bool)], axis=1)
+    first, second, never = thresholds_for_precision(np.stack([falling] * 3, axis=1), right, 0.9)
+    assert first is not None
+    assert second is not None
+    assert 0.55 < first < 0.6
+    assert 0.25 < second < 0.3
+    assert never is None
 
 
 @pytest.mark.parametrize("wanted", [0.9, 0.95, 0.99])
@@ -94,8 +131,8 @@ def test_a_set_level_is_the_quantile_for_finite_samples() -> None:
 def test_a_threshold_keeps_its_word_on_its_own_texts(texts: int, wanted: float) -> None:
     probabilities, right = true_probabilities(texts)
     threshold = threshold_for_precision(probabilities, right, wanted)
-    precision = kept(probabilities, right, threshold).precision
-    assert precision is None or precision >= wanted - 1e-12
+    if threshold is not None:
+        assert (kept(probabilities, right, threshold).precision or 0) >= wanted
 
 
 def test_sets_are_counted() -> None:

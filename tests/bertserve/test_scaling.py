@@ -58,6 +58,20 @@ def test_independent_labels_are_mended_each_for_itself(method: str) -> None:
     assert (left[[0, 2, 3]] < spoilt_by[[0, 2, 3]] / 4).all()
 
 
+@pytest.mark.parametrize("spread", [1.0, 0.02])
+def test_platt_finds_the_greatest_likelihood_whatever_the_scale(spread: float) -> None:
+    logits, right = drawn(True, 5000)
+    found = fit(logits * spread, right, "platt", independent=True)
+    assert np.array(found["weights"]) * spread == pytest.approx(np.ones(4), rel=0.1)
+
+
+def test_platt_keeps_its_head_where_labels_are_parted() -> None:
+    logits = np.linspace(-3, 3, 60)[:, None]
+    numbers = fit(logits, logits > 0, "platt", independent=True)
+    found = apply(numbers, logits, independent=True)
+    assert 0.9 < found.max() < 1
+
+
 @pytest.mark.parametrize("method", ["platt", "isotonic", "temperature"])
 def test_labels_that_no_text_has_or_all_have(method: str) -> None:
     logits, right = drawn(True, 200)

@@ -75,7 +75,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Site]]
         folder = train(root / name, make(3000, 0), labels, independent=independent)
         held_out = write(root / f"{name}-held-out.jsonl", make(600, 1))
         calibration = run(
-            "calibrate", folder, "--data", held_out, "--target-precision", 0.9, *EXACT, *options
+            "calibrate", folder, "--data", held_out, "--target-precision", 0.8, *EXACT, *options
         )
         packaged = run(
             "package", folder, "--name", name, "--version", "1.0", "--output", store, *EXACT,
@@ -178,7 +178,9 @@ def test_decisions_follow_from_the_levels(site: Site, way: str) -> None:
         values = each.probabilities
         if site.name == "topics":
             levels = dict(zip(TOPICS, site.calibration["thresholds"], strict=True))
-            assert set(each.labels or ()) == {k for k, v in values.items() if v >= levels[k]}
+            assert set(each.labels or ()) == {
+                k for k, v in values.items() if levels[k] is not None and v >= levels[k]
+            }
             assert (each.set, each.set_coverage) == (None, None)
             right_of_said += [label in example.labels for label in each.labels or ()]
         else:
@@ -191,7 +193,7 @@ def test_decisions_follow_from_the_levels(site: Site, way: str) -> None:
             if each.label:
                 right_of_said.append(each.label in example.labels)
     assert len(right_of_said) > 100
-    assert np.mean(right_of_said) > 0.85  # 0.9 was asked for
+    assert np.mean(right_of_said) > 0.8  # which was asked for
 
 
 def test_an_evaluation_is_the_same_offline_and_online(site: Site, tmp_path: Path) -> None:
@@ -215,7 +217,8 @@ def test_an_evaluation_is_the_same_offline_and_online(site: Site, tmp_path: Path
     found, labels = scores(site, "HTTP"), offline["labels"]
     right = site.right(labels)
     if site.name == "topics":
-        said = found.probabilities >= np.array(site.calibration["thresholds"])
+        levels = site.calibration["thresholds"]
+        said = found.probabilities >= np.array([2 if each is None else each for each in levels])
         average = metrics.average_precision_score(right, found.probabilities, average="macro")
         assert offline["mean_average_precision"] == pytest.approx(average, abs=1e-6)
         assert offline["top"] == {}

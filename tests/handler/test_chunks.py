@@ -71,13 +71,18 @@ def test_short_chunks_overlap_by_at_most_half(reference: Any, limit: int) -> Non
 
 
 def test_chunks_have_a_smallest_size(tokenizer: Tokenizer) -> None:
-    error, cut = tokenizer(
-        [Text(LONG, max_length=31), Text(LONG, max_length=5, long_text="truncate")]
+    error, cut, short = tokenizer(
+        [
+            Text(LONG, max_length=31),
+            Text(LONG, max_length=5, long_text="truncate"),
+            Text(SHORT, max_length=31),
+        ]
     )
     assert isinstance(error, RequestError)
     assert (error.code, error.fields) == ("invalid_value", {"max_tokens": tiny.LONGEST})
-    assert "32 to 64 tokens" in error.message
+    assert "32 tokens or more" in error.message
     assert isinstance(cut, Encoding)
+    assert isinstance(short, Encoding)
 
 
 @pytest.mark.parametrize("turned", [False, True])

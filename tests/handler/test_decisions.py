@@ -50,6 +50,13 @@ def test_independent_labels_have_thresholds_of_their_own() -> None:
     assert (none.labels, none.label) == ([], None)
 
 
+def test_a_label_may_never_be_answered() -> None:
+    levels = {"thresholds": [None, 0.2, None]}
+    (each,) = decide(levels, [1.0, 0.3, 0.6], activation="sigmoid")
+    assert (each.labels, each.label) == (["b"], None)
+    assert each.margin == pytest.approx(0.1)
+
+
 def test_independent_labels_without_thresholds_are_those_from_one_half() -> None:
     several, none = decide({}, [0.5, 0.3, 0.6], [0.1] * 3, activation="sigmoid")
     assert (several.labels, several.label) == (["c", "a"], "c")
