@@ -1,0 +1,87 @@
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bertserve.errors import ConfigError
+from bertserve.quality import Model, compare, judge
+from bertserve.scoring import Scores
+
+
+def model(
+    labels: list[str], calibration: Mapping[str, object], activation: str = "softmax"
+) -> Model:
+    """A model that gives a text as many votes for a label as the text names it."""
+    facts = {
+        "name": "m",
+        "version": "1",
+        "labels": labels,
+        "activation": activation,
+        "calibration": calibration,
+    }
+
+    def score(texts: object, _: object) -> Scores:
+        assert isinstance(texts, list)
+        votes = np.array([[text.count(label) for label in labels] for text in texts], float)
+        probabilities = votes / votes.sum(axis=1, keepdims=True)
+        return Scores(votes, np.float32(probabilities).astype(float), facts)
+
+    return Model(facts, score)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "t.csv"
+    path.write_text("text,label\na a b,0\nb b c,1\nc c a,2\na b b,0\n")
+    return path
+
+
+def test_numbers_mean_the_same_labels_for_both_models(data: Path) -> None:
+    one = judge(model(["a", "b", "c"], {"method": "none"}), data)
+    turned = model(["c", "a", "b"], {"method": "none"})
+    other = judge(turned, data, labels=one.model.labels)
+    assert one.evaluation.accuracy == other.evaluation.accuracy == 0.75
+    found = compare(one, other)
+    assert found.labels_changed == found.largest_shift == 0
+    assert found.differences["accuracy"].value == 0
+
+
+def test_models_of_other_labels_or_another_kind_are_not_compared(data: Path) -> None:
+    one = judge(model(["a", "b", "c"], {"method": "none"}), data)
+    with pytest.raises(ConfigError, match="different labels"):
+        judge(model(["a", "b", "d"], {"method": "none"}), data, labels=one.model.labels)
+    other = judge(model(["a", "b", "c"], {"method": "none"}, "sigmoid"), data)
+    with pytest.raises(ConfigError, match="are independent, those of the other are not"):
+        compare(one, other)
+
+
+def test_levels_are_compared_as_the_handler_does(data: Path) -> None:
+    """In float32: two thirds are no less than 2 / 3."""
+    level = 2 / 3
+    calibration: dict[str, object] = {
+        "method": "temperature",
+        "threshold": level,
+        "sets": {"coverage": 0.9, "level": level},
+    }
+    found = judge(model(["a", "b", "c"], calibration), data)
+    assert found.decisions["threshold"] == {"level": level, "coverage": 1.0, "precision": 0.75}
+    assert found.decisions["sets"]["mean_size"] == 1
+    thresholds: dict[str, object] = {"method": "platt", "thresholds": [level, None, level]}
+    independent = judge(model(["a", "b", "c"], thresholds, "sigmoid"), data).evaluation
+    assert [each.threshold for each in independent.of_labels] == [
+        pytest.approx(level),
+        None,
+        pytest.approx(level),
+    ]
+    assert [each.recall for each in independent.of_labels] == [0.5, 0.0, 1.0]
+
+
+def test_texts_that_a_calibration_was_fitted_on_are_known(data: Path) -> None:
+    first = judge(model(["a", "b", "c"], {"method": "none"}), data)
+    assert not first.fitted_on_these
+    same: dict[str, object] = {
+        "method": "temperature",
+        "provenance": {"sha256": first.labelled.sha256},
+    }
+    assert judge(model(["a", "b", "c"], same), data).fitted_on_these
