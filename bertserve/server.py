@@ -22,8 +22,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -210,12 +212,15 @@ def _start(config: Config, directory: Path, model_store: Path | None, progress: 
     order = load_order(archives, defaults)
     _forget(directory)
     tail = LogTail(directory / "logs")
-    server = _launch(config, store, order, directory)
+    server = None
     try:
+        with _interrupts_wait():  # until it is known what there is to stop
+            server = _launch(config, store, order, directory)
         _wait_until_ready(server, order, tail, progress)
         _scale_as_before(server, order, before)
     except BaseException:  # Ctrl-C too: nothing is left running
-        server.stop()
+        if server:
+            server.stop()
         raise
     return server
 
@@ -299,6 +304,26 @@ def _bind_error(host: str, port: int) -> str | None:
     return None
 
 
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Let Ctrl-C, and a SIGTERM, wait until the block is done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are not for us
+        return
+    came: list[int] = []
+    interrupts = (signal.SIGINT, signal.SIGTERM)
+    before = {
+        each: signal.signal(each, lambda number, _: came.append(number)) for each in interrupts
+    }
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)
+
+
 def _launch(config: Config, store: Path, order: Sequence[StoredArchive], directory: Path) -> Server:
     # short, since a Unix socket's path has 107 characters at most, and private to this server
     scratch = tempfile.mkdtemp(prefix="bertserve-")
@@ -336,10 +361,6 @@ def _launch(config: Config, store: Path, order: Sequence[StoredArchive], directo
     except (OSError, ValueError, psutil.Error):
         shutil.rmtree(scratch, ignore_errors=True)
         raise ServerError(f"TorchServe does not start: {_console(logs)}") from None
-    except BaseException:  # Ctrl-C before there is a server to stop
-        os.killpg(launcher.pid, signal.SIGKILL)
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
     (directory / "server.json").write_text(json.dumps(asdict(server)))
     return server
 

@@ -120,18 +120,22 @@ def print_calibration(model_dir: Path, found: dict[str, Any]) -> None:
             soft_wrap=True,
         )
     if each := origin.get("thresholds"):
-        never = found["thresholds"].count(None)
-        out.print(
-            f"thresholds for each label: {_share(each['precision'])} of what is answered is right "
-            f"{_interval(each['interval'])}, {each['recall']:.1%} of what is right is answered"
-            + (f"; {never} labels never are" if never else ""),
-            highlight=False,
-            soft_wrap=True,
-        )
+        line = _thresholds_line(each, found["thresholds"].count(None))
+        out.print(line, highlight=False, soft_wrap=True)
     if each := origin.get("sets"):
         for line in _decision_lines({"sets": {**each, "wanted": found["sets"]["coverage"]}}):
             out.print(line, highlight=False, soft_wrap=True)
     out.print("`bertserve package` takes it along", highlight=False)
+
+
+def _thresholds_line(each: dict[str, Any], never: int) -> str:
+    if each["precision"] is None:
+        return "no threshold makes a label precise enough on these texts: none will be answered"
+    return (
+        f"thresholds for each label: {_share(each['precision'])} of what is answered is right "
+        f"{_interval(each['interval'])}, {each['recall']:.1%} of what is right is answered"
+        + (f"; {never} labels never are" if never else "")
+    )
 
 
 def _between(found: dict[str, Any], key: str) -> str:
