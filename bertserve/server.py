@@ -308,7 +308,7 @@ def _bind_error(host: str, port: int) -> str | None:
 def _interrupts_wait() -> Iterator[None]:
     """Let Ctrl-C, and a SIGTERM, wait until the block is done."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # signals are not for us
+        yield
         return
     came: list[int] = []
     interrupts = (signal.SIGINT, signal.SIGTERM)
