@@ -8,6 +8,7 @@ client       classify texts over HTTP and gRPC: Client, GrpcClient and their asy
 results      what clients send and get
 conversation, waiting, over_http, over_grpc, batches, protos
              what the clients are made of
+interrupts   Ctrl-C while something must not be left half done
 errors       what goes wrong, as one tree
 files        texts from files, results to files
 evaluation, comparison, report, quality

@@ -11,9 +11,7 @@ until it is trusted, Ctrl-C too, puts the former default back.
 from __future__ import annotations
 
 import json
-import signal
 import statistics
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -25,6 +23,7 @@ from .archive import golden, inspect
 from .canary import store_canary
 from .errors import BertserveError, ModelNotFound, RolloutFailed, ServerError, TextError
 from .handler.checksums import sha256
+from .interrupts import ignored
 from .metrics import Metrics
 from .results import Input, Model, Prediction
 from .server import Server, alone
@@ -37,7 +36,6 @@ FORMER = "former.json"
 _NEAR = {"float32": 1e-4}
 _NEAR_IN_HALF_PRECISION = 0.05
 _PROBE = 0.5  # seconds between looks at a version that is watched
-_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _ENOUGH = 5  # looks before their median counts
 _REPEATS = 3  # so that each worker is asked
 _SHORT = 0.05  # seconds; of shorter requests chance decides how long they take
@@ -232,7 +230,7 @@ def _undone_on_failure(
     try:
         yield
     except BaseException as error:
-        with _undisturbed():
+        with ignored():
             report("putting everything back")
             now = _undo(versions, name, version, former, before)
         if former and remembered:
@@ -259,20 +257,6 @@ def _undo(
     except BertserveError as error:  # a start before that is mended serves the former version
         return f"; and not everything could be put back ({error}): look at `bertserve models list`"
     return f"; {former.version} is served as before" if former else ""
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let no second Ctrl-C interrupt what the first one began."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are not for us
-        return
-    before = {each: signal.signal(each, signal.SIG_IGN) for each in _ENDINGS}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def _alone(server: Server) -> AbstractContextManager[None]:

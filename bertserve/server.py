@@ -22,10 +22,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +34,7 @@ from .canary import StoredCanary
 from .client import Client, GrpcClient
 from .config import PACKAGED, Config, complete
 from .errors import BertserveError, ConfigError, NotRunning, ServerError
+from .interrupts import postponed
 from .keys import Kind, fresh_key
 from .logs import LogTail
 from .management import LOADING, change, scaling
@@ -214,7 +213,7 @@ def _start(config: Config, directory: Path, model_store: Path | None, progress: 
     tail = LogTail(directory / "logs")
     server = None
     try:
-        with _interrupts_wait():  # until it is known what there is to stop
+        with postponed():  # until it is known what there is to stop
             server = _launch(config, store, order, directory)
         _wait_until_ready(server, order, tail, progress)
         _scale_as_before(server, order, before)
@@ -302,26 +301,6 @@ def _bind_error(host: str, port: int) -> str | None:
         except OSError as error:
             return error.strerror
     return None
-
-
-@contextmanager
-def _interrupts_wait() -> Iterator[None]:
-    """Let Ctrl-C, and a SIGTERM, wait until the block is done."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    interrupts = (signal.SIGINT, signal.SIGTERM)
-    before = {
-        each: signal.signal(each, lambda number, _: came.append(number)) for each in interrupts
-    }
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
-        for number in came[:1]:
-            signal.raise_signal(number)
 
 
 def _launch(config: Config, store: Path, order: Sequence[StoredArchive], directory: Path) -> Server:

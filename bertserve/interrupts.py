@@ -1,0 +1,48 @@
+"""Ctrl-C, and the signals that commands take for it, while something must not be left half done.
+
+They reach the main thread alone, so that elsewhere there is nothing to do.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def postponed() -> Iterator[None]:
+    """Let Ctrl-C, and a SIGTERM, come when the block is done."""
+    came: list[int] = []
+    try:
+        with _handled(ENDINGS[:2], lambda number, _: came.append(number)):
+            yield
+    finally:
+        for number in came[:1]:
+            signal.raise_signal(number)
+
+
+@contextmanager
+def ignored() -> Iterator[None]:
+    """Let no second Ctrl-C interrupt what the first one began."""
+    with _handled(ENDINGS, signal.SIG_IGN):
+        yield
+
+
+@contextmanager
+def _handled(
+    numbers: tuple[signal.Signals, ...], handler: Callable[[int, Any], None] | signal.Handlers
+) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {each: signal.signal(each, handler) for each in numbers}
+    try:
+        yield
+    finally:
+        for each, former in before.items():
+            signal.signal(each, former)
