@@ -21,7 +21,7 @@ from .errors import RequestError
 from .kernels.library import kernels
 from .metrics import Metrics
 from .model import replace_in_encoder
-from .modules import faster
+from .modules import Replacement, faster, steady
 from .packed import PackedModel
 from .trial import Trial, random_text
 from .values import Encoding
@@ -153,6 +153,10 @@ class Classifier:
             replaced = partial(replace_in_encoder, self._model, partial(faster, kernels=library))
             if reason := trial.differs(replaced, self._padded, alone=True):
                 logger.info("%s keeps its own modules: %s", self.architecture, reason)
+            elif reason := trial.differs(
+                partial(Replacement, self._model, steady), self._padded, alone=True
+            ):
+                logger.info("%s keeps its own head: %s", self.architecture, reason)
         if not self._pack(trial):
             if reason := trial.differs(None, self._padded):
                 self.forward = "unpadded"

@@ -12,19 +12,32 @@ from .kernels.library import LANES, Kernels, as_tiles, quantize
 
 # for so many rows at a time oneDNN chooses a layout that suits fewer and more as well
 _ROWS = 1_024
+# from some depth on it sums the products of a lone row in another order than those of several
+_DEEP = 1_024
 
 
 class PrepackedLinear(nn.Module):
-    """A linear layer whose weight lies as oneDNN wants it, so that it is not laid out at every call."""
+    """A linear layer whose weight lies as oneDNN wants it, so that it is not laid out at every call.
+
+    In float32 a row gives the same whatever other rows there are; with torch's own layer it does not.
+    """
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), _ROWS)
         self.bias = None if linear.bias is None else linear.bias.detach()
         self._linear = torch.ops.mkldnn._linear_pointwise.default
+        self._sums_a_lone_row_otherwise = linear.in_features > _DEEP
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """[…, depth] → […, columns]."""
+        if self._sums_a_lone_row_otherwise and values.numel() == values.shape[-1]:
+            twice = values.reshape(1, -1).expand(2, -1)
+            return self._product(twice)[0].view(*values.shape[:-1], -1)
+        return self._product(values)
+
+    def _product(self, values: torch.Tensor) -> torch.Tensor:
+        values = values.to(self.weight.dtype)  # behind an encoder of less precision
         result: torch.Tensor = self._linear(values, self.weight, self.bias, "none", [], "")
         return result
 
@@ -125,6 +138,12 @@ def faster(module: nn.Module, kernels: Kernels | None) -> nn.Module | None:
     if kernels and type(module) is nn.LayerNorm and _fits(module):
         return LayerNorm(module, kernels)
     return None
+
+
+def steady(module: nn.Module) -> nn.Module | None:
+    """What gives a text of a micro-batch the same whatever others there are, for layers of float32."""
+    plain = type(module) is nn.Linear and module.weight.dtype == torch.float32
+    return PrepackedLinear(module) if plain and torch.backends.mkldnn.enabled else None
 
 
 def quantized(module: nn.Module, kernels: Kernels) -> nn.Module | None:

@@ -103,7 +103,7 @@ def make_model(
     model = AutoModelForSequenceClassification.from_config(
         AutoConfig.for_model(
             architecture,
-            **sizes,
+            **{**sizes, **config},
             vocab_size=len(tokenizer),
             pad_token_id=tokenizer.pad_token_id,
             bos_token_id=tokenizer.cls_token_id,
@@ -112,7 +112,6 @@ def make_model(
             sep_token_id=tokenizer.sep_token_id,
             id2label=dict(enumerate(labels)),
             label2id={label: index for index, label in enumerate(labels)},
-            **config,
         )
     ).eval()
     with torch.no_grad():

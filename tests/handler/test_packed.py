@@ -68,6 +68,22 @@ def test_every_number_of_tokens_is_right(model_dir: Path, precision: str) -> Non
         torch.testing.assert_close(packed(some)[0], padded(some)[0], atol=tolerance, rtol=0)
 
 
+@pytest.mark.parametrize("architecture", sorted(PACKED))
+def test_in_float32_a_text_gets_the_same_bits_whatever_others_there_are(
+    architecture: str, tmp_path: Path
+) -> None:
+    deep = {"hidden_dim" if architecture == "distilbert" else "intermediate_size": 1_536}
+    model = load_model(tiny.make_model(tmp_path / "m", architecture, **deep), "float32")
+    classifier = Classifier(model, CPU, 0)
+    classifier.speed_up(tiny.LONGEST)
+    chance = random.Random(2)
+    some = texts(*(chance.randrange(1, tiny.LONGEST) for _ in range(60)))
+    together, _ = classifier(some)
+    for size in (1, 2, 7, 16, 33):
+        parts = [classifier(some[start : start + size])[0] for start in range(0, 60, size)]
+        assert torch.equal(torch.cat(parts), together), size
+
+
 def test_a_model_that_would_answer_differently_is_left_as_it_was(
     model_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
