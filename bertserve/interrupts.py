@@ -27,6 +27,27 @@ def postponed() -> Iterator[None]:
 
 
 @contextmanager
+def heeded() -> Iterator[Callable[[], None]]:
+    """Gives what raises KeyboardInterrupt if one was raised in the block before and got lost.
+
+    Python, and gRPC, swallow an exception that comes while they clear away an object.
+    """
+    came: list[int] = []
+
+    def heed() -> None:
+        if came:
+            raise KeyboardInterrupt
+
+    def handler(number: int, _: Any) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    raising = [each for each in ENDINGS if signal.getsignal(each) is signal.default_int_handler]
+    with _handled(tuple(raising), handler):
+        yield heed
+
+
+@contextmanager
 def ignored() -> Iterator[None]:
     """Let no second Ctrl-C interrupt what the first one began."""
     with _handled(ENDINGS, signal.SIG_IGN):

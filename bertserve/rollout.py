@@ -23,7 +23,7 @@ from .archive import golden, inspect
 from .canary import store_canary
 from .errors import BertserveError, ModelNotFound, RolloutFailed, ServerError, TextError
 from .handler.checksums import sha256
-from .interrupts import ignored
+from .interrupts import heeded, ignored
 from .metrics import Metrics
 from .results import Input, Model, Prediction
 from .server import Server, alone
@@ -110,23 +110,29 @@ def rollout(
     if not (own := golden(archive)):
         raise RolloutFailed(f"{archive} brings no texts to prove itself on; package it again")
     comparison, left = None, None
-    with _alone(server):
+    with _alone(server), heeded() as heed:
+
+        def step(text: str) -> None:
+            heed()
+            report(text)
+
         former = _default(versions, name)
-        report(f"loading {name} {version}")
+        step(f"loading {name} {version}")
         with _undone_on_failure(versions, name, version, former, report):
             model = _load(versions, archive, name, version, former)
-            report("proving its probabilities")
+            step("proving its probabilities")
             _prove(server, model, own)
             if former:
-                report(f"comparing it with {former.version}")
+                step(f"comparing it with {former.version}")
                 comparison = compare(server, former, model, texts or [text for text, _ in own])
                 _check(comparison, limits)
-            report(f"making {version} the default")
+            step(f"making {version} the default")
             if former:
                 _remember(server, name, former.version)
             versions.set_default(name, version)
             distrust(versions.state, name, former.version if former else None)
-            _watch(server, model, own[0][0], watch, limits, comparison, report)
+            _watch(server, model, own[0][0], watch, limits, comparison, step)
+            heed()
         store_canary(versions.state, name, None)
         if former:
             left = _put_aside(versions, former, retire, report)

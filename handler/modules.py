@@ -142,8 +142,9 @@ def faster(module: nn.Module, kernels: Kernels | None) -> nn.Module | None:
 
 def steady(module: nn.Module) -> nn.Module | None:
     """What gives a text of a micro-batch the same whatever others there are, for layers of float32."""
-    plain = type(module) is nn.Linear and module.weight.dtype == torch.float32
-    return PrepackedLinear(module) if plain and torch.backends.mkldnn.enabled else None
+    if type(module) is nn.Linear and module.weight.dtype == torch.float32:
+        return PrepackedLinear(module) if torch.backends.mkldnn.enabled else None
+    return None
 
 
 def quantized(module: nn.Module, kernels: Kernels) -> nn.Module | None:

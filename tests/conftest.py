@@ -22,6 +22,11 @@ transformers.utils.logging.disable_progress_bar()
 build(FOLDER)  # so that the tests' own pipelines have what an archive's have
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that no process is left with it in the end."""
+    items.sort(key=lambda item: "end_to_end" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny BERT with three labels; tests copy it before they change it."""

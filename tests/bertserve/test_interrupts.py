@@ -2,10 +2,11 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
-from bertserve.interrupts import ENDINGS, ignored, postponed
+from bertserve.interrupts import ENDINGS, heeded, ignored, postponed
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +46,36 @@ def test_a_signal_comes_after_an_error_too() -> None:
     assert isinstance(raised.value.__context__, ValueError)
 
 
+class Swallowing:
+    """What is cleared away when a signal comes, as gRPC's objects may be."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        with suppress(BaseException):
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize("number", ENDINGS)
+def test_a_signal_that_got_lost_comes_later(number: signal.Signals) -> None:
+    with heeded() as heed:
+        heed()
+        Swallowing(number)
+        with pytest.raises(KeyboardInterrupt):
+            heed()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)  # a further one comes at once, as ever
+    assert signal.getsignal(number) is signal.default_int_handler
+
+
+def test_a_signal_that_is_no_ctrl_c_stays_what_it_is() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with heeded() as heed:
+        os.kill(os.getpid(), signal.SIGHUP)
+        heed()
+
+
 @pytest.mark.parametrize("number", ENDINGS)
 def test_a_signal_is_ignored(number: signal.Signals) -> None:
     with ignored():
@@ -52,7 +83,7 @@ def test_a_signal_is_ignored(number: signal.Signals) -> None:
     assert signal.getsignal(number) is signal.default_int_handler
 
 
-@pytest.mark.parametrize("block", [postponed, ignored])
+@pytest.mark.parametrize("block", [postponed, heeded, ignored])
 def test_other_threads_have_no_signals(block: Callable[[], object]) -> None:
     ended: list[bool] = []
 

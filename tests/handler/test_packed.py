@@ -72,9 +72,9 @@ def test_every_number_of_tokens_is_right(model_dir: Path, precision: str) -> Non
 def test_in_float32_a_text_gets_the_same_bits_whatever_others_there_are(
     architecture: str, tmp_path: Path
 ) -> None:
-    deep = {"hidden_dim" if architecture == "distilbert" else "intermediate_size": 1_536}
-    model = load_model(tiny.make_model(tmp_path / "m", architecture, **deep), "float32")
-    classifier = Classifier(model, CPU, 0)
+    deep: Any = {"hidden_dim" if architecture == "distilbert" else "intermediate_size": 1_536}
+    folder = tiny.make_model(tmp_path / "m", architecture, **deep)
+    classifier = Classifier(load_model(folder, "float32"), CPU, 0)
     classifier.speed_up(tiny.LONGEST)
     chance = random.Random(2)
     some = texts(*(chance.randrange(1, tiny.LONGEST) for _ in range(60)))
