@@ -193,7 +193,7 @@ class Conversation:
         except (LookupError, TypeError) as error:
             raise _unexpected() from error
         if isinstance(result, TextError):
-            raise result
+            raise _too_old() if result.code == "unknown_key" else result
         return result
 
     async def describe(self, model: str, version: Version) -> Description:
@@ -340,6 +340,14 @@ def _is_overloaded(result: Prediction | TextError) -> bool:
 
 def _is_map(answer: object) -> bool:
     return isinstance(answer, dict) and bool(answer)
+
+
+def _too_old() -> TextError:
+    return TextError(
+        "explanations_unsupported",
+        "the model's archive was packaged before there were explanations; package it again, as a new "
+        "version, and roll that out",
+    )
 
 
 def _unexpected() -> ClientError:

@@ -273,6 +273,13 @@ def test_an_explanation_that_is_refused_raises_its_error(clock: Clock) -> None:
     assert raised.value.code == "explanations_unsupported"
 
 
+def test_a_handler_that_knows_no_explanations_is_named_as_the_cause(clock: Clock) -> None:
+    error = {"error": {"code": "unknown_key", "message": "unknown key 'explain'; known are text"}}
+    with pytest.raises(TextError, match="packaged before there were explanations") as raised:
+        explain(talk(Script(json.dumps(error).encode()), clock))
+    assert raised.value.code == "explanations_unsupported"
+
+
 @pytest.mark.parametrize(
     "answer", [ANSWER, b"[]", b'{"words": 7}', json.dumps({**EXPLANATION, "words": [{}]}).encode()]
 )
