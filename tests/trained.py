@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ TOPICS = {
 _OTHERS = [word for word in tiny.WORDS if not any(word in words for words in TOPICS.values())]
 _NOISE = 0.1  # of labels that are wrong, so that confidence has a reason to be low
 _BATCH, _MOST_STEPS = 64, 3000
+_FIRST_SEED = 1_000
 _LEARNT, _LATELY = 0.4, 50  # mean loss of the last steps; with so much noise 0.33 is the least
 
 
@@ -69,9 +70,16 @@ def pairs(count: int, seed: int) -> list[Example]:
 
 
 def train(
-    folder: Path, examples: Sequence[Example], labels: tuple[str, ...], *, independent: bool
+    folder: Path,
+    make: Callable[[int, int], list[Example]],
+    labels: tuple[str, ...],
+    *,
+    independent: bool,
 ) -> Path:
-    """Write a classifier of these labels into `folder`, and return it."""
+    """Write a classifier of these labels into `folder`, and return it.
+
+    Each batch is made anew, so that nothing can be learnt by heart.
+    """
     problem = "multi_label_classification" if independent else "single_label_classification"
     tiny.make_model(
         folder,
@@ -88,12 +96,11 @@ def train(
                 parameter.mul_(0.3)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     torch.manual_seed(0)
-    chance = random.Random(0)
     model.train()
     losses: list[float] = []
     while sum(losses[-_LATELY:]) >= _LEARNT * _LATELY or len(losses) < _LATELY:
         assert len(losses) < _MOST_STEPS, "it does not learn"
-        batch = chance.sample(list(examples), _BATCH)
+        batch = make(_BATCH, _FIRST_SEED + len(losses))
         inputs = tokenizer(
             [each.text for each in batch],
             [each.text_pair for each in batch] if batch[0].text_pair else None,
