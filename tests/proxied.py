@@ -9,6 +9,7 @@ import shutil
 import signal
 import ssl
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,6 +76,16 @@ class Proxy:
     def lines(self) -> list[dict[str, Any]]:
         """What it has logged so far."""
         return [json.loads(line) for line in (self.logs / "access.log").read_text().splitlines()]
+
+    def paths(self) -> Counter[str]:
+        """How often it has logged each path so far; it logs a request after it has answered it."""
+        return Counter(line["path"] for line in self.lines())
+
+
+def check_strangers(front: Proxy, least: int) -> None:
+    """Requests of other paths, at least so many of which are logged soon, have reached no server."""
+    wait_until(lambda: front.paths()[""] >= least)
+    assert {line["instance"] for line in front.lines() if not line["path"]} == {""}
 
 
 def change(file: Path, *changes: tuple[str, str]) -> None:

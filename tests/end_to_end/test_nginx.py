@@ -26,7 +26,7 @@ from bertserve.server import Server, start
 from bertserve.versions import Versions
 from documents import blocks
 from fakes import near
-from proxied import NGINX, PATIENCE, TOKEN, Proxy, change, proxy, repeating
+from proxied import NGINX, PATIENCE, TOKEN, Proxy, change, check_strangers, proxy, repeating
 from serving import free_ports, wait_until, write_config
 
 NATIVE = b'{"text": "good film", "details": true}'
@@ -94,17 +94,6 @@ def refusal(response: httpx.Response) -> tuple[int, str]:
     return response.status_code, error["code"]
 
 
-def paths(front: Proxy) -> Counter[str]:
-    """How often it has logged each path; nginx logs a request after it has answered it."""
-    return Counter(line["path"] for line in front.lines())
-
-
-def check_strangers(front: Proxy, least: int) -> None:
-    """Requests of other paths, at least so many of which are logged soon, have reached no server."""
-    wait_until(lambda: paths(front)[""] >= least)
-    assert {line["instance"] for line in front.lines() if not line["path"]} == {""}
-
-
 @pytest.mark.parametrize("path", FORMS)
 def test_answers_are_those_of_the_server(path: str, front: Proxy, configs: list[Config]) -> None:
     direct = httpx.post(
@@ -143,7 +132,7 @@ def test_explanations_pass(path: str, front: Proxy) -> None:
         response = wait_until(ask)
         assert response is not None
         assert [word["word"] for word in response.json()["words"]] == ["good", "film"]
-        wait_until(lambda: path in paths(front))
+        wait_until(lambda: path in front.paths())
         assert refusal(http.get(path)) == (405, "method_not_allowed")
     with front.http(token=None) as http:
         assert refusal(http.post(path, content=b"a")) == (401, "unauthorized")
@@ -306,7 +295,7 @@ def test_too_many_requests(configs: list[Config], tmp_path: Path) -> None:
                 assert found([client.classify("good film") for _ in range(4)])
             # they tried again what was refused
             path = "/predictions/tiny" if isinstance(client, Client) else PREDICTIONS
-            wait_until(lambda path=path: paths(front)[path] > 4)  # type: ignore[misc]
+            wait_until(lambda path=path: front.paths()[path] > 4)  # type: ignore[misc]
 
 
 def test_no_instance_is_there_until_one_is(configs: list[Config], tmp_path: Path) -> None:

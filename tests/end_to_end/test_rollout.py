@@ -113,13 +113,14 @@ def in_the_background(archive: Path, config: Path) -> subprocess.Popen[str]:
     command += ["--slowdown", "1000"]
     command += ["--config", str(config), "--json"]
     return subprocess.Popen(
-        command, env=environment(), stderr=subprocess.PIPE, text=True, preexec_fn=_hang_up_ends
+        command, env=environment(), stderr=subprocess.PIPE, text=True, preexec_fn=_signals_end
     )
 
 
-def _hang_up_ends() -> None:
-    """These tests may run under nohup, whose children a hang-up would not end."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def _signals_end() -> None:
+    """These tests may run under nohup or in the background, whose children ignore some signals."""
+    for ending in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(ending, signal.SIG_DFL)
 
 
 def test_one_rollout_at_a_time(archives: list[Path], server: Server) -> None:
