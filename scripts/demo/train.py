@@ -79,10 +79,7 @@ def fit(
     labels: list[str],
 ) -> None:
     bert = model.bert
-    for known in (
-        bert.embeddings,
-        bert.encoder.layer[:2],
-    ):  # what language is, it has learnt before
+    for known in (bert.embeddings, bert.encoder.layer[:2]):  # words, it has learnt before
         known.requires_grad_(False)
     groups = [
         {"params": [*bert.encoder.layer[2:].parameters()], "lr": 1e-4},
