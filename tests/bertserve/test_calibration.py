@@ -95,8 +95,9 @@ def test_a_folder_gets_its_calibration(folder: Path, data: Path) -> None:
     assert found["method"] == "temperature"
     assert found["sets"]["coverage"] == 0.95
     origin = found["provenance"]
-    assert origin["threshold"]["coverage"] == pytest.approx(0.5, abs=0.1)
-    assert origin["sets"]["coverage"] == pytest.approx(0.95, abs=0.05)
+    # of 120 texts, by levels that were chosen on others: five standard deviations each
+    assert origin["threshold"]["coverage"] == pytest.approx(0.5, abs=0.3)
+    assert origin["sets"]["coverage"] == pytest.approx(0.95, abs=0.14)
     assert (origin["data"], origin["texts"], origin["looks_seen"]) == ("held-out.csv", 120, False)
     assert seen[-1] == (120, 120)
     assert calibrate(folder, data, target_coverage=0.5) == found  # of the same logits, not its own
