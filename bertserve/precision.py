@@ -31,7 +31,7 @@ def measure_in_archive(root: Path, texts: Sequence[str]) -> dict[str, Any]:
     """What `measure` finds for an archive's folder, in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(root), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, str(Path(__file__)), str(root)],
+        [sys.executable, "-B", str(Path(__file__)), str(root)],
         cwd=root,
         env=environment,
         input=json.dumps(texts),

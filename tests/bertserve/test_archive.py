@@ -84,6 +84,13 @@ class TestPackage:
             theirs = json.loads(contents.read("MAR-INF/MANIFEST.json"))
         assert {**ours, "createdOn": None} == {**theirs, "createdOn": None}
 
+    def test_no_bytecode_that_was_made_on_the_way_is_packed(
+        self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        with zipfile.ZipFile(package(folder, name="t", version="1", output=tmp_path)) as contents:
+            assert [name for name in contents.namelist() if "pycache" in name] == []
+
     def test_the_same_inputs_give_the_same_bytes(
         self, archive: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
