@@ -19,6 +19,7 @@ from typing import Any
 
 import grpc
 import httpx
+import psutil
 import trustme
 
 from bertserve import Client, GrpcClient
@@ -45,7 +46,15 @@ class Proxy:
         return self.site / "logs"
 
     def reload(self) -> None:
-        os.kill(int((self.site / "nginx.pid").read_text()), signal.SIGHUP)
+        """Let it read its configuration anew; returns when the workers of the former one have ended.
+
+        As they end they close connections that wait for a request, and one sent just then is lost.
+        """
+        master = psutil.Process(int((self.site / "nginx.pid").read_text()))
+        former = master.children()
+        master.send_signal(signal.SIGHUP)
+        _, alive = psutil.wait_procs(former, PATIENCE)
+        assert not alive
 
     @property
     def trust(self) -> ssl.SSLContext:

@@ -6,8 +6,10 @@ import shutil
 import subprocess
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import pytest
 
 import stubs
 import tiny
-from bertserve import Client, GrpcClient, Prediction
+from bertserve import Client, Prediction
 from bertserve.archive import package
 from bertserve.config import Config, read_config
 from bertserve.errors import ClientError, KeyRefused, ModelNotFound, Unavailable
@@ -364,59 +366,65 @@ def test_a_canary_gets_its_share(configs: list[Config], tmp_path: Path) -> None:
             assert named.json()["version"] == "1.0"
 
 
+@contextmanager
+def load(front: Proxy, anybody_s: int) -> Iterator[Callable[[], None]]:
+    """Our clients and others ask without pause, none may fail; gives what waits for answers to each."""
+    http = front.http()
+    clients = [make(timeout=PATIENCE) for make in (*[front.client] * 6, *[front.grpc_client] * 2)]
+
+    def post() -> None:
+        http.post("/predictions/tiny", content=NATIVE).raise_for_status()
+
+    asks: list[Callable[[], object]] = [partial(each.classify, "good film") for each in clients]
+    asks += [post] * anybody_s
+    answered = [0] * len(asks)
+    failures: list[object] = []
+    ended = threading.Event()
+
+    def caller(number: int) -> None:
+        while not ended.is_set():
+            try:
+                asks[number]()
+                answered[number] += 1
+            except Exception as error:
+                failures.append(error)
+
+    def each_is_answered() -> None:
+        before = answered.copy()
+        wait_until(lambda: all(now > then + 8 for now, then in zip(answered, before, strict=True)))
+
+    threads = [threading.Thread(target=caller, args=[number]) for number in range(len(asks))]
+    with ExitStack() as stack:
+        stack.enter_context(http)
+        for client in clients:
+            stack.enter_context(client)
+        for thread in threads:
+            thread.start()
+            stack.callback(thread.join)
+        stack.callback(ended.set)
+        each_is_answered()
+        yield each_is_answered
+    assert failures == []
+
+
 def test_instances_are_stopped_and_started_under_load(
     front: Proxy, instances: list[Server], stores: list[Path]
 ) -> None:
-    ended = threading.Event()
-    answered: Counter[str] = Counter()
-    failures: list[object] = []
-
-    def ours(client: Client | GrpcClient) -> None:
-        with client:
-            while not ended.is_set():
-                try:
-                    client.classify("good film")
-                    answered[type(client).__name__] += 1
-                except Exception as error:
-                    failures.append(error)
-
-    def anybody_s() -> None:
-        with front.http() as http:
-            while not ended.is_set():
-                try:
-                    response = http.post("/predictions/tiny", content=NATIVE)
-                    response.raise_for_status()
-                    answered["anybody's"] += 1
-                except httpx.HTTPError as error:
-                    failures.append(error)
-
-    def all_are_answered() -> None:
-        before = answered.copy()
-        wait_until(lambda: all(answered[who] > count + 50 for who, count in before.items()))
-
-    threads = [
-        *(threading.Thread(target=ours, args=[front.client(timeout=PATIENCE)]) for _ in range(6)),
-        *(
-            threading.Thread(target=ours, args=[front.grpc_client(timeout=PATIENCE)])
-            for _ in range(2)
-        ),
-        *(threading.Thread(target=anybody_s) for _ in range(8)),
-    ]
-    for thread in threads:
-        thread.start()
-    try:
+    with load(front, anybody_s=8) as each_is_answered:
         for number, (server, store) in enumerate(zip(instances, stores, strict=True)):
             server.stop()
-            all_are_answered()
+            each_is_answered()
             instances[number] = start(server.addresses, store)
-        all_are_answered()
-    finally:
-        ended.set()
-        for thread in threads:
-            thread.join()
-    assert failures == []
+        each_is_answered()
     both = {server.addresses.inference.removeprefix("http://") for server in instances}
     wait_until(lambda: both <= {line["instance"] for line in front.lines()[-400:]})
+
+
+def test_our_clients_lose_nothing_while_it_is_reloaded(front: Proxy) -> None:
+    with load(front, anybody_s=0) as each_is_answered:
+        for _ in range(10):
+            front.reload()
+            each_is_answered()
 
 
 def test_nothing_of_a_caller_is_logged(front: Proxy) -> None:
