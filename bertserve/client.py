@@ -38,7 +38,7 @@ from typing_extensions import Self, Unpack
 
 from .conversation import Conversation, Transport, Version
 from .errors import TextError
-from .keys import Kind, fresh_key, read_key
+from .keys import KeyReader, Kind, fresh_key, read_key
 from .over_grpc import CHANNEL_OPTIONS, GrpcTransport
 from .over_http import HttpTransport
 from .results import Description, Explanation, Input, Limits, Model, Options, Prediction
@@ -48,7 +48,7 @@ from .waiting import Asynchronous, Blocking, Mode, finish
 NO_PROXY = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
 IN_FLIGHT = 4
 
-Key = str | Callable[[Kind], str | None] | None
+Key = str | KeyReader | None
 Results = list[Prediction | TextError]
 
 
@@ -64,7 +64,7 @@ class _Model(ABC):
         transport: Transport,
         model: str,
         version: Version,
-        read_key: Callable[[Kind], str | None],
+        read_key: KeyReader,
         timeout: float,
         deadline: float,
         in_flight: int,
@@ -258,8 +258,8 @@ class _OverHttp(_Model):
         deadline: float = 180.0,
         in_flight: int = IN_FLIGHT,
     ) -> None:
-        def from_file(path: Path) -> Callable[[Kind], str]:
-            return lambda kind: fresh_key(path, kind, management_url)
+        def from_file(path: Path) -> KeyReader:
+            return lambda kind, refused: fresh_key(path, kind, management_url, refused)
 
         super().__init__(
             HttpTransport(self._library(mounts=NO_PROXY, verify=verify), url, management_url),
@@ -289,8 +289,8 @@ class _OverGrpc(_Model):
         deadline: float = 180.0,
         in_flight: int = IN_FLIGHT,
     ) -> None:
-        def from_file(path: Path) -> Callable[[Kind], str]:
-            return lambda kind: read_key(path, kind)
+        def from_file(path: Path) -> KeyReader:
+            return lambda kind, _: read_key(path, kind)
 
         def channel(address: str) -> Any:
             if credentials is None:
@@ -316,9 +316,10 @@ class Client(_OverHttp, _Blocking):
     url, management_url   where the server listens; the second is for describe(), ready() and models()
     verify                which certificates to trust where the URLs are https: those of a certificate
                           authority of your own by ssl.create_default_context(cafile="ca.pem")
-    key                   the inference key, or a function that gives a valid key of a kind
-    key_file              TorchServe's key_file.json, in place of `key`; it is read again, and a key that
-                          has expired is renewed, when the server refuses one
+    key                   the inference key, or a function that gives a valid key: of a kind, and another
+                          one than the key that was refused, which it is told too
+    key_file              TorchServe's key_file.json, in place of `key`; it is read again when the server
+                          refuses a key, and one that is still the same, or has expired, is renewed
     timeout               seconds that one try may stay without an answer
     deadline              seconds after which a request is not tried again
     in_flight             requests of up to 32 texts that are under way at once
@@ -354,14 +355,14 @@ class AsyncGrpcClient(_OverGrpc, _Asynchronous):
 
 
 def _key_reader(
-    key: Key, key_file: str | Path | None, from_file: Callable[[Path], Callable[[Kind], str]]
-) -> Callable[[Kind], str | None]:
+    key: Key, key_file: str | Path | None, from_file: Callable[[Path], KeyReader]
+) -> KeyReader:
     if key_file is not None:
         return from_file(Path(key_file).expanduser())
     if callable(key):
         return key
     fixed = key.strip() if key else None  # files that hold a key end with a line break
-    return lambda _: fixed
+    return lambda *_: fixed
 
 
 @contextmanager

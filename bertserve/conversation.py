@@ -27,7 +27,7 @@ from .errors import (
     Unavailable,
     WorkerDied,
 )
-from .keys import Kind
+from .keys import KeyReader, Kind
 from .results import (
     Description,
     Explanation,
@@ -101,7 +101,7 @@ class Transport(Protocol):
 
 @dataclass
 class Conversation:
-    """`read_key` gives a key of a kind; it is asked again when the server refuses the last one.
+    """`read_key` is asked for a key again when the server refuses the last one.
 
     `timeout` is how long one try may stay without an answer, `deadline` when no other one is begun, in
     seconds.
@@ -109,7 +109,7 @@ class Conversation:
 
     transport: Transport
     mode: Mode
-    read_key: Callable[[Kind], str | None]
+    read_key: KeyReader
     timeout: float
     deadline: float
 
@@ -272,23 +272,22 @@ class Conversation:
         """Send until it is answered: again with a new key, and again after a pause."""
         last = time.monotonic() + deadline
         timeout = min(self.timeout, deadline) if deadline else self.timeout
-        await self._key(
-            operation.kind
-        )  # a file that is missing at first is a mistake: no second try
+        # a file that is missing at first is a mistake: no second try
+        await self._key(operation.kind)
         refusal: KeyRefused | None = None
         refused: list[str | None] = []
         deaths = 0
         for attempt in count():
             try:
-                key = await self._key(operation.kind)
+                key = await self._key(operation.kind, refused)
                 if refusal and key in refused:
                     raise refusal
                 return await self.transport.send(operation, key, timeout)
             except KeyRefused as error:
-                refusal = error
-                refused.append(self._keys.pop(operation.kind, None))
-                if len(refused) > _MOST_RENEWALS:
+                if key in refused or len(refused) == _MOST_RENEWALS:
                     raise
+                refusal = error
+                refused.append(key)
             except Unavailable as error:
                 deaths += isinstance(error, WorkerDied)
                 pause = random.uniform(0.5, 1) * min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**attempt)
@@ -300,10 +299,11 @@ class Conversation:
                 await settle(self.mode.sleep(pause))
         raise AssertionError  # the loop has no end
 
-    async def _key(self, kind: Kind) -> str | None:
-        if kind not in self._keys:
+    async def _key(self, kind: Kind, refused: Sequence[str | None] = ()) -> str | None:
+        if kind not in self._keys or self._keys[kind] in refused:
+            last = refused[-1] if refused else None
             try:
-                self._keys[kind] = await settle(self.mode.call(self.read_key, kind))
+                self._keys[kind] = await settle(self.mode.call(self.read_key, kind, last))
             except ServerError as error:  # the file is away, as the server may be
                 raise Unavailable(str(error)) from error
         return self._keys[kind]

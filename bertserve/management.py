@@ -10,7 +10,8 @@ from typing import Any
 
 import grpc
 
-from .errors import BertserveError, ClientError, ServerError
+from .errors import BertserveError, ClientError, KeyRefused, ServerError
+from .keys import KeyReader
 from .over_grpc import CHANNEL_OPTIONS, failure
 from .protos import management_pb2, management_pb2_grpc
 
@@ -18,8 +19,18 @@ from .protos import management_pb2, management_pb2_grpc
 LOADING, CHANGING = 900.0, 120.0
 
 
-def change(target: str, key: str | None, method: str, request: Any, timeout: float) -> None:
+def change(target: str, read_key: KeyReader, method: str, request: Any, timeout: float) -> None:
     """Ask for a change and wait until it is made; ServerError where TorchServe refuses."""
+    key = read_key("management", None)
+    try:
+        _call(target, key, method, request, timeout)
+    except KeyRefused:  # before anything was done
+        if (other := read_key("management", key)) == key:
+            raise
+        _call(target, other, method, request, timeout)
+
+
+def _call(target: str, key: str | None, method: str, request: Any, timeout: float) -> None:
     metadata = [("authorization", f"Bearer {key}")] if key else []
     with grpc.insecure_channel(target, CHANNEL_OPTIONS) as channel:
         stub: Any = management_pb2_grpc

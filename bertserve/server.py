@@ -78,12 +78,12 @@ class Server:
         """The folder of its logs."""
         return Path(self.directory) / "logs"
 
-    def key(self, kind: Kind) -> str | None:
-        """A valid key of a kind, renewed if need be; None where the server asks for none."""
+    def key(self, kind: Kind, refused: str | None = None) -> str | None:
+        """A valid key of a kind, not the refused one, renewed if need be; None where there are none."""
         addresses = self.addresses
         if not addresses.tokens:
             return None
-        return fresh_key(self.key_file, kind, addresses.management)
+        return fresh_key(self.key_file, kind, addresses.management, refused)
 
     def client(self, model: str = "", **options: Any) -> Client:
         """A client of one of its models, over HTTP; without a name it can only list the models.
@@ -359,9 +359,8 @@ def _scale_as_before(
     for model in models:
         wanted = workers.get((model.name, model.version), model.wanted)
         if wanted != model.wanted:
-            key = server.key("management")
             request = scaling(model.name, model.version, wanted)
-            change(server.addresses.grpc_management, key, "ScaleWorker", request, LOADING)
+            change(server.addresses.grpc_management, server.key, "ScaleWorker", request, LOADING)
 
 
 def _own_java() -> str:

@@ -204,7 +204,7 @@ class Versions:
     def _change(self, method: str, request: Any, timeout: float) -> None:
         change(
             self.server.addresses.grpc_management,
-            self.server.key("management"),
+            self.server.key,
             method,
             request,
             timeout,

@@ -55,8 +55,8 @@ class Seen:
 
     def assert_whole(self) -> None:
         """Nothing failed, and nothing that came was wrong."""
-        assert self.failures == {}
-        assert self.wrong == []
+        assert not self.failures, self.failures
+        assert not self.wrong, self.wrong
         assert self.answers.total() > 0
 
     @property

@@ -69,8 +69,9 @@ def talk(script: Script, clock: Clock, *keys: str, deadline: float = 60) -> Conv
     given = iter(keys or ("key",))
     last: list[str] = []
 
-    def read_key(kind: Kind) -> str:
+    def read_key(kind: Kind, refused: str | None) -> str:
         assert kind == "inference"
+        assert refused == (last[0] if last else None)
         last[:] = [next(given, last[0] if last else "key")]
         return last[0]
 
@@ -161,7 +162,8 @@ class TestKeys:
             [ServerError("away"), ServerError("away"), "second"]
         )
 
-        def read_key(_: Kind) -> str:
+        def read_key(_: Kind, refused: str | None) -> str:
+            assert refused == "first"
             key = next(reads)
             if isinstance(key, ServerError):
                 raise key
@@ -170,6 +172,21 @@ class TestKeys:
         conversation.read_key = read_key
         classify(conversation)
         assert [key for _, key in script.sent] == ["first", "first", "second"]
+
+    def test_a_key_that_another_request_took_meanwhile_is_not_the_refused_one(
+        self, clock: Clock
+    ) -> None:
+        script = Script(ANSWER)
+        conversation = talk(script, clock, "first", "second")
+
+        def overtaken(_: Operation) -> bytes:
+            script.answers = [KeyRefused("old"), ANSWER]
+            classify(conversation)  # gets the new key
+            raise KeyRefused("old")
+
+        script.answers = [overtaken]
+        classify(conversation)
+        assert [key for _, key in script.sent] == ["first", "first", "second", "second"]
 
     def test_the_same_key_is_not_shown_again(self, clock: Clock) -> None:
         script = Script(KeyRefused("wrong"))

@@ -1,4 +1,9 @@
+from __future__ import annotations
+
 import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -52,6 +57,67 @@ def test_an_expired_key_is_renewed_with_the_api_key(
 
     monkeypatch.setattr(httpx, "get", renew)
     assert fresh_key(path, "inference", "http://management") == "new-key"
+
+
+def renewing(path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """From now on keys of the file are renewed, slowly; gives the keys that were asked for."""
+    asked = []
+
+    def renew(_: str, *, params: dict[str, str], **__: object) -> httpx.Response:
+        asked.append(params["type"])
+        before = path.read_bytes()
+        time.sleep(0.1)
+        assert path.read_bytes() == before  # nobody else did
+        keys = json.loads(before)
+        expires = datetime.now(timezone.utc) + timedelta(minutes=1)
+        keys[params["type"]] = {"key": f"new-{len(asked)}", "expiration time": expires.isoformat()}
+        path.write_text(json.dumps(keys))
+        return httpx.Response(200)
+
+    monkeypatch.setattr(httpx, "get", renew)
+    return asked
+
+
+@pytest.mark.parametrize(("minutes", "refused"), [(-1, None), (1, "i-key")])
+def test_of_many_that_need_a_new_key_one_renews_it(
+    minutes: float, refused: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, minutes)
+    asked = renewing(path, monkeypatch)
+    with ThreadPoolExecutor(8) as pool:
+        keys = list(pool.map(lambda _: fresh_key(path, "inference", "x", refused), range(8)))
+    assert keys == ["new-1"] * 8
+    assert asked == ["inference"]
+
+
+def test_a_key_that_was_refused_and_is_another_one_by_now_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, minutes=1)
+    asked = renewing(path, monkeypatch)
+    assert fresh_key(path, "inference", "x", "former") == "i-key"
+    assert asked == []
+
+
+def test_a_new_key_is_not_replaced_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody whose keys are refused for another reason does not keep others from theirs."""
+    path = write(tmp_path, minutes=1)
+    renewing(path, monkeypatch)
+    slept: list[float] = []
+    monkeypatch.setattr("bertserve.keys.time.sleep", slept.append)
+    key = fresh_key(path, "inference", "x", "i-key")
+    assert fresh_key(path, "inference", "x", key) == "new-2"
+    assert slept.count(1.0) == 2
+    os.utime(path, (0, 0))
+    assert fresh_key(path, "inference", "x", "new-2") == "new-3"
+    assert slept.count(1.0) == 2
+
+
+def test_a_key_of_another_server_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, minutes=1)
+    os.utime(path, (0, 0))
+    monkeypatch.setattr(httpx, "get", lambda *_, **__: httpx.Response(400))
+    assert fresh_key(path, "inference", "http://management", refused="i-key") == "i-key"
 
 
 def test_a_refused_renewal_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from bertserve.config import read_config
 from bertserve.errors import BertserveError, KeyRefused
-from bertserve.keys import bearer, read_api_key
+from bertserve.keys import Kind, bearer, read_api_key
 from bertserve.management import change
 from bertserve.protos import inference_pb2, inference_pb2_grpc, management_pb2
 from bertserve.server import Server, start
@@ -92,8 +93,12 @@ def test_grpc_wants_the_keys_too(server: Server) -> None:
                 predict(request, metadata=metadata, timeout=30)
             assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
     for key in (*keys(server).values(), server.key("inference")):
+
+        def wrong(_: Kind, __: str | None, key: str | None = key) -> str | None:
+            return key
+
         with pytest.raises(KeyRefused):
-            change(server.addresses.grpc_management, key, "UnregisterModel", unregister, 30)
+            change(server.addresses.grpc_management, wrong, "UnregisterModel", unregister, 30)
     assert Versions(server).one("tiny").ready == 1
 
 
@@ -111,6 +116,21 @@ def test_clients_take_a_new_key_without_losing_a_request(server: Server) -> None
     seen.assert_whole()
 
 
+def test_a_key_that_the_file_has_wrong_is_renewed(server: Server) -> None:
+    """TorchServe leaves such a file where keys are renewed by others at the same time."""
+    for kind in ("inference", "management"):
+        keys = json.loads(server.key_file.read_bytes())
+        keys[kind] = {"key": "x" * 8, "expiration time": "2999-01-01T00:00:00Z"}
+        server.key_file.write_text(json.dumps(keys))
+        if kind == "inference":
+            for client in (server.client("tiny"), server.grpc_client("tiny")):
+                with client:
+                    assert client.classify("good film").label
+        else:
+            Versions(server).scale("tiny", None, 1)
+        assert json.loads(server.key_file.read_bytes())[kind]["key"] != "x" * 8
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -125,9 +145,7 @@ def test_only_archives_of_the_model_store_are_served(server: Server, url: str) -
     assert manage(server, f"/models?url={url}", "POST").status_code == 404
     request = management_pb2.RegisterModelRequest(url=url, synchronous=True)
     with pytest.raises(BertserveError):
-        change(
-            server.addresses.grpc_management, server.key("management"), "RegisterModel", request, 60
-        )
+        change(server.addresses.grpc_management, server.key, "RegisterModel", request, 60)
     assert [model.version for model in Versions(server).all()] == ["1.0"]
 
 
