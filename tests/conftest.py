@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is run writes bytecode, as it does elsewhere
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
@@ -14,6 +15,7 @@ import transformers
 import tiny
 from bertserve.handler.kernels import FOLDER
 from bertserve.kernels import build
+from once import made_once
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
@@ -30,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny BERT with three labels; tests copy it before they change it."""
-    return tiny.make_model(tmp_path_factory.mktemp("model") / "tiny-bert")
+    return made_once(tmp_path_factory, "tiny-bert", tiny.make_model)
 
 
 @pytest.fixture(scope="session")

@@ -84,11 +84,9 @@ class TestPackage:
             theirs = json.loads(contents.read("MAR-INF/MANIFEST.json"))
         assert {**ours, "createdOn": None} == {**theirs, "createdOn": None}
 
-    def test_no_bytecode_that_was_made_on_the_way_is_packed(
-        self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
-        with zipfile.ZipFile(package(folder, name="t", version="1", output=tmp_path)) as contents:
+    def test_no_bytecode_that_was_made_on_the_way_is_packed(self, archive: Path) -> None:
+        assert "PYTHONDONTWRITEBYTECODE" not in os.environ
+        with zipfile.ZipFile(archive) as contents:
             assert [name for name in contents.namelist() if "pycache" in name] == []
 
     def test_the_same_inputs_give_the_same_bytes(
@@ -113,32 +111,31 @@ class TestPackage:
             os.umask(before)
         assert again.read_bytes() == archive.read_bytes()
 
-    def test_options_land_in_the_configuration(self, model_dir: Path, tmp_path: Path) -> None:
+    def test_options_land_in_the_configuration_and_steps_are_reported(
+        self, model_dir: Path, tmp_path: Path
+    ) -> None:
+        steps: list[str] = []
         settings = Settings(precision="bfloat16", threads=1, max_length=32)
         built = package(
             model_dir, name="t", version="2", output=tmp_path, workers=2, batch_size=4,
-            max_batch_delay=7, settings=settings,
+            max_batch_delay=7, settings=settings, report=steps.append,
         )  # fmt: skip
         found = inspect(built)
         assert (found["workers"], found["batch_size"], found["max_batch_delay"]) == (2, 4, 7)
         assert found["settings"] == {"precision": "bfloat16", "threads": 1, "max_length": 32}
+        assert steps[-1] == "opening it as a TorchServe worker does"
 
     def test_the_same_archive_again_is_no_error_and_another_one_is(
-        self, model_dir: Path, tmp_path: Path
+        self, archive: Path, model_dir: Path, tmp_path: Path
     ) -> None:
-        options: Any = {"name": "t", "version": "1", "output": tmp_path}
-        first = package(model_dir, **options)
+        first = Path(shutil.copy(archive, tmp_path))
+        options: Any = {"name": "tiny", "version": "1.0", "output": tmp_path}
         assert package(model_dir, **options) == first
         with pytest.raises(PackageError, match="there already with other content; .*--force"):
             package(model_dir, **options, batch_size=7)
         assert inspect(first)["batch_size"] == BATCH_SIZE
         package(model_dir, **options, batch_size=7, force=True)
         assert inspect(first)["batch_size"] == 7
-
-    def test_each_step_is_reported(self, model_dir: Path, tmp_path: Path) -> None:
-        steps: list[str] = []
-        package(model_dir, name="t", version="1", output=tmp_path, report=steps.append)
-        assert steps[-1] == "opening it as a TorchServe worker does"
 
     def test_labels_from_index_to_name_are_packed(self, folder: Path, tmp_path: Path) -> None:
         edit(folder / "config.json", id2label={"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +17,7 @@ from bertserve.config import read_config
 from bertserve.handler.pipeline import Pipeline
 from bertserve.handler.settings import Settings
 from bertserve.server import Server, start
+from once import made_once
 from serving import ROOT, Model, Served, write_config
 
 # what is compared within 1e-5
@@ -36,32 +38,31 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
     They give a worker up after a few seconds, and let few requests wait.
     """
-    folder = tmp_path_factory.mktemp("archives")
+
+    def build(folder: Path) -> None:
+        for number, version in enumerate(("1.0", "2.0")):
+            model = tiny.make_model(folder / version, seed=number)
+            package(model, name="tiny", version=version, output=folder, workers=1, batch_size=1)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(archive, "RESPONSE_TIMEOUT", 5)
         patch.setattr(archive, "QUEUE_SIZE", 24)
-        return [
-            package(
-                tiny.make_model(folder / version, seed=number),
-                name="tiny",
-                version=version,
-                output=folder,
-                workers=1,
-                batch_size=1,
-            )
-            for number, version in enumerate(("1.0", "2.0"))
-        ]
+        folder = made_once(tmp_path_factory, "archives", build)
+    return [folder / f"tiny-{version}.mar" for version in ("1.0", "2.0")]
 
 
 @pytest.fixture(scope="session")
 def served(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The one server of all tests, with a tiny model and, where its folder is there, a real one."""
-    folder = tmp_path_factory.mktemp("served")
-    store = folder / "model_store"
-    package(model_dir, name="tiny", version="1.0", output=store, batch_size=8, settings=EXACT)
     banking = ROOT.parent / "shared" / "models" / "banking77-minilm"
-    if banking.is_dir():
-        package(banking, name="banking", version="1.0", output=store, settings=EXACT)
+
+    def build(store: Path) -> None:
+        package(model_dir, name="tiny", version="1.0", output=store, batch_size=8, settings=EXACT)
+        if banking.is_dir():
+            package(banking, name="banking", version="1.0", output=store, settings=EXACT)
+
+    folder = tmp_path_factory.mktemp("served")
+    store = shutil.copytree(made_once(tmp_path_factory, "store", build), folder / "model_store")
     config = write_config(folder)
     server = start(read_config(config), store)
     try:
