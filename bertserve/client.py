@@ -290,7 +290,7 @@ class _OverGrpc(_Model):
         in_flight: int = IN_FLIGHT,
     ) -> None:
         def from_file(path: Path) -> KeyReader:
-            return lambda kind, _: read_key(path, kind)
+            return lambda kind, refused: read_key(path, kind, refused)
 
         def channel(address: str) -> Any:
             if credentials is None:
@@ -317,7 +317,7 @@ class Client(_OverHttp, _Blocking):
     verify                which certificates to trust where the URLs are https: those of a certificate
                           authority of your own by ssl.create_default_context(cafile="ca.pem")
     key                   the inference key, or a function that gives a valid key: of a kind, and another
-                          one than the key that was refused, which it is told too
+                          one than the key that TorchServe refused, which it is told too
     key_file              TorchServe's key_file.json, in place of `key`; it is read again when the server
                           refuses a key, and one that is still the same, or has expired, is renewed
     timeout               seconds that one try may stay without an answer

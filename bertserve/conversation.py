@@ -193,7 +193,8 @@ class Conversation:
         except (LookupError, TypeError) as error:
             raise _unexpected() from error
         if isinstance(result, TextError):
-            raise _too_old() if result.code == "unknown_key" else result
+            are_known = limits.keys() <= Limits.__annotations__.keys()
+            raise _too_old() if result.code == "unknown_key" and are_known else result
         return result
 
     async def describe(self, model: str, version: Version) -> Description:
@@ -279,7 +280,7 @@ class Conversation:
         deaths = 0
         for attempt in count():
             try:
-                key = await self._key(operation.kind, refused)
+                key = await self._key(operation.kind, refused, refusal)
                 if refusal and key in refused:
                     raise refusal
                 return await self.transport.send(operation, key, timeout)
@@ -299,9 +300,14 @@ class Conversation:
                 await settle(self.mode.sleep(pause))
         raise AssertionError  # the loop has no end
 
-    async def _key(self, kind: Kind, refused: Sequence[str | None] = ()) -> str | None:
+    async def _key(
+        self,
+        kind: Kind,
+        refused: Sequence[str | None] = (),
+        refusal: KeyRefused | None = None,
+    ) -> str | None:
         if kind not in self._keys or self._keys[kind] in refused:
-            last = refused[-1] if refused else None
+            last = refused[-1] if refusal and not refusal.by_proxy else None
             try:
                 self._keys[kind] = await settle(self.mode.call(self.read_key, kind, last))
             except ServerError as error:  # the file is away, as the server may be

@@ -69,7 +69,11 @@ class TimedOut(ClientError):
 
 
 class KeyRefused(ClientError):
-    """The key is missing, wrong, or has expired."""
+    """The key is missing, wrong, or has expired; `by_proxy` where not TorchServe says so."""
+
+    def __init__(self, message: str, by_proxy: bool = False) -> None:
+        super().__init__(message)
+        self.by_proxy = by_proxy
 
 
 class ModelNotFound(ClientError):

@@ -108,7 +108,8 @@ def failure(error: Any, target: str, size: int) -> ClientError:
     """What a gRPC status means for a message of `size` bytes; TorchServe's usual one is INTERNAL."""
     code, reason = error.code(), " ".join(str(error.details()).split())
     if code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED):
-        return KeyRefused(f"the server refuses the key: {reason}")
+        by_proxy = code == grpc.StatusCode.UNAUTHENTICATED
+        return KeyRefused(f"the server refuses the key: {reason}", by_proxy)
     if code == grpc.StatusCode.NOT_FOUND or any(name in reason for name in _NOT_FOUND):
         return ModelNotFound(f"the server has no such model: {reason}; see `bertserve status`")
     # TorchServe resets the stream of a message that is too large, often before its status arrives; for

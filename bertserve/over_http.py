@@ -92,8 +92,9 @@ def read_response(response: httpx.Response) -> bytes:
     value = value if isinstance(value, dict) else {}
     told = value["error"] if is_error(value) else value
     reason = f"{told.get('message') or 'no reason given'} ({status})"
-    if status in (401, 403) or value.get("type") == "InvalidKeyException":
-        raise KeyRefused(f"the server refuses the key: {reason}")
+    by_torchserve = value.get("type") == "InvalidKeyException"
+    if status in (401, 403) or by_torchserve:
+        raise KeyRefused(f"the server refuses the key: {reason}", by_proxy=not by_torchserve)
     if status == 404:
         raise ModelNotFound(f"the server has no such model: {reason}; see `bertserve status`")
     if status == 413:

@@ -188,6 +188,21 @@ class TestKeys:
         classify(conversation)
         assert [key for _, key in script.sent] == ["first", "first", "second", "second"]
 
+    def test_a_key_that_a_proxy_refused_is_not_taken_for_one_that_the_server_refused(
+        self, clock: Clock
+    ) -> None:
+        told: list[str | None] = []
+
+        def read_key(_: Kind, refused: str | None) -> str:
+            told.append(refused)
+            return "key"
+
+        conversation = talk(Script(KeyRefused("wrong", by_proxy=True)), clock)
+        conversation.read_key = read_key
+        with pytest.raises(KeyRefused):
+            classify(conversation)
+        assert told == [None, None]
+
     def test_the_same_key_is_not_shown_again(self, clock: Clock) -> None:
         script = Script(KeyRefused("wrong"))
         with pytest.raises(KeyRefused):
@@ -292,9 +307,13 @@ def test_an_explanation_that_is_refused_raises_its_error(clock: Clock) -> None:
 
 def test_a_handler_that_knows_no_explanations_is_named_as_the_cause(clock: Clock) -> None:
     error = {"error": {"code": "unknown_key", "message": "unknown key 'explain'; known are text"}}
+    conversation = talk(Script(json.dumps(error).encode()), clock)
     with pytest.raises(TextError, match="packaged before there were explanations") as raised:
-        explain(talk(Script(json.dumps(error).encode()), clock))
+        explain(conversation)
     assert raised.value.code == "explanations_unsupported"
+    with pytest.raises(TextError) as raised:
+        explain(conversation, top_k=2)  # which no explanation has
+    assert raised.value.code == "unknown_key"
 
 
 @pytest.mark.parametrize(

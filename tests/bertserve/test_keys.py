@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import signal
+import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -47,7 +53,12 @@ def test_an_expired_key_is_renewed_with_the_api_key(
     path = write(tmp_path, minutes=-1)
 
     def renew(
-        url: str, *, params: dict[str, str], headers: dict[str, str], trust_env: bool
+        url: str,
+        *,
+        params: dict[str, str],
+        headers: dict[str, str],
+        trust_env: bool,
+        **_: object,
     ) -> httpx.Response:
         assert (url, params["type"]) == ("http://management/token", "inference")
         assert not trust_env  # no proxy gets to see the key that makes keys
@@ -99,23 +110,84 @@ def test_a_key_that_was_refused_and_is_another_one_by_now_is_used(
     assert asked == []
 
 
-def test_a_new_key_is_not_replaced_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody whose keys are refused for another reason does not keep others from theirs."""
+@contextmanager
+def soon(write: Callable[[], object]) -> Iterator[None]:
+    """Write something a moment after the block has begun."""
+    timer = threading.Timer(0.1, write)
+    timer.start()
+    yield
+    timer.join()
+
+
+def test_a_file_that_is_being_written_is_read_when_it_has_been(tmp_path: Path) -> None:
     path = write(tmp_path, minutes=1)
+    content = path.read_bytes()
+    path.write_bytes(content[:40])
+    with soon(lambda: path.write_bytes(content)):
+        assert read_key(path, "inference") == "i-key"
+
+
+def test_a_file_that_lags_behind_the_server_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, minutes=1)
+    asked = renewing(path, monkeypatch)
+    for read in (read_key, partial(fresh_key, management="x")):
+        old = read_key(path, "inference")
+        new = path.read_text().replace(old, f"{old}+")
+        with soon(lambda new=new: path.write_text(new)):  # type: ignore[misc]
+            assert read(path, "inference", refused=old) == f"{old}+"
+    assert asked == []
+
+
+def test_who_keeps_others_from_renewing_does_so_for_a_while_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, minutes=-1)
     renewing(path, monkeypatch)
-    slept: list[float] = []
-    monkeypatch.setattr("bertserve.keys.time.sleep", slept.append)
-    key = fresh_key(path, "inference", "x", "i-key")
-    assert fresh_key(path, "inference", "x", key) == "new-2"
-    assert slept.count(1.0) == 2
-    os.utime(path, (0, 0))
-    assert fresh_key(path, "inference", "x", "new-2") == "new-3"
-    assert slept.count(1.0) == 2
+    monkeypatch.setattr("bertserve.keys._RENEWING", 0)
+    with path.open("rb") as stopped:
+        fcntl.flock(stopped, fcntl.LOCK_EX)
+        assert fresh_key(path, "inference", "x") == "new-1"
+
+
+def test_a_process_that_is_forked_meanwhile_keeps_nobody_from_renewing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, minutes=-1)
+    children = []
+
+    def fork(*_: object, **__: object) -> httpx.Response:
+        children.append(os.fork())
+        if not children[0]:
+            signal.pause()
+        return httpx.Response(200)
+
+    monkeypatch.setattr(httpx, "get", fork)
+    fresh_key(path, "inference", "x")
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.kill(children[0], signal.SIGKILL)
+        os.waitpid(children[0], 0)
+
+
+@pytest.mark.parametrize(("management", "api_key"), [("http://[::1", "a"), ("http://x", "ä")])
+def test_a_renewal_that_cannot_be_asked_for_is_an_error(
+    management: str, api_key: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path, minutes=-1)
+    path.write_text(path.read_text().replace("a-key", api_key))
+    with pytest.raises(ServerError, match="TorchServe does not answer at"):
+        fresh_key(path, "inference", management)
+    path = write(tmp_path, minutes=1)
+    path.write_text(path.read_text().replace("a-key", api_key))
+    assert fresh_key(path, "inference", management, refused="i-key") == "i-key"
 
 
 def test_a_key_of_another_server_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path, minutes=1)
-    os.utime(path, (0, 0))
     monkeypatch.setattr(httpx, "get", lambda *_, **__: httpx.Response(400))
     assert fresh_key(path, "inference", "http://management", refused="i-key") == "i-key"
 
@@ -126,7 +198,18 @@ def test_a_refused_renewal_is_an_error(tmp_path: Path, monkeypatch: pytest.Monke
         fresh_key(write(tmp_path, minutes=-1), "inference", "http://management")
 
 
-@pytest.mark.parametrize("content", [None, "", "{}", "[]"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        "",
+        "{}",
+        "[]",
+        '{"inference": null}',
+        '{"inference": {"expiration time": "2999-01-01T00:00:00Z"}}',
+        '{"inference": {"key": "k", "expiration time": "x"}}',
+    ],
+)
 def test_a_key_file_that_cannot_be_read_is_an_error(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "key_file.json"
     if content is not None:
