@@ -277,8 +277,11 @@ EXPLANATION = {
 }  # fmt: skip
 
 
-def explain(conversation: Conversation, text: Any = "text", label: str | None = None) -> Any:
-    return finish(conversation.explain("m", None, text, label, {"max_length": 9}))
+def explain(
+    conversation: Conversation, text: Any = "text", label: str | None = None, **others: Any
+) -> Any:
+    limits: Any = {"max_length": 9, **others}
+    return finish(conversation.explain("m", None, text, label, limits))
 
 
 def test_an_explanation_is_a_prediction_that_asks_for_more(clock: Clock) -> None:
