@@ -187,7 +187,12 @@ class TestKeys:
     ) -> None:
         served.server.key("inference")  # renewed if need be
         keys = json.loads(served.server.key_file.read_bytes())
-        stale = {**keys, "inference": {**keys["inference"], "key": "stale"}}
+        # and no key that makes new ones
+        stale = {
+            **keys,
+            "inference": {**keys["inference"], "key": "stale"},
+            "API": {"key": "stale"},
+        }
         key_file = tmp_path / "key_file.json"
         key_file.write_text(json.dumps(stale))
         client = make(key_file=key_file)
