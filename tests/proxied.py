@@ -9,10 +9,12 @@ import shutil
 import signal
 import ssl
 import subprocess
+import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from serving import ROOT, free_ports, http_server, wait_until
 
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
 TOKEN = "5f0c" * 16
+NATIVE = b'{"text": "good film", "details": true}'
 # seconds; a request that comes while an instance loads waits for it
 PATIENCE = 120
 
@@ -104,6 +107,47 @@ def change(file: Path, *changes: tuple[str, str]) -> None:
         assert old in text, old
         text = text.replace(old, new)
     file.write_text(text)
+
+
+@contextmanager
+def load(front: Proxy, anybody_s: int) -> Iterator[Callable[[], None]]:
+    """Our clients and others ask without pause, none may fail; gives what waits for answers to each."""
+    http = front.http()
+    clients = [make(timeout=PATIENCE) for make in (*[front.client] * 6, *[front.grpc_client] * 2)]
+
+    def post() -> None:
+        http.post("/predictions/tiny", content=NATIVE).raise_for_status()
+
+    asks: list[Callable[[], object]] = [partial(each.classify, "good film") for each in clients]
+    asks += [post] * anybody_s
+    answered = [0] * len(asks)
+    failures: list[object] = []
+    ended = threading.Event()
+
+    def caller(number: int) -> None:
+        while not ended.is_set():
+            try:
+                asks[number]()
+                answered[number] += 1
+            except Exception as error:
+                failures.append(error)
+
+    def each_is_answered() -> None:
+        before = answered.copy()
+        wait_until(lambda: all(now > then + 8 for now, then in zip(answered, before, strict=True)))
+
+    threads = [threading.Thread(target=caller, args=[number]) for number in range(len(asks))]
+    with ExitStack() as stack:
+        stack.enter_context(http)
+        for client in clients:
+            stack.enter_context(client)
+        for thread in threads:
+            thread.start()
+            stack.callback(thread.join)
+        stack.callback(ended.set)
+        each_is_answered()
+        yield each_is_answered
+    assert failures == []
 
 
 @contextmanager

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +25,19 @@ from bertserve.server import Server, start
 from bertserve.versions import Versions
 from documents import blocks
 from fakes import near
-from proxied import NGINX, PATIENCE, TOKEN, Proxy, change, check_strangers, proxy, repeating
+from proxied import (
+    NATIVE,
+    NGINX,
+    TOKEN,
+    Proxy,
+    change,
+    check_strangers,
+    load,
+    proxy,
+    repeating,
+)
 from serving import free_ports, wait_until, write_config
 
-NATIVE = b'{"text": "good film", "details": true}'
 FORMS = {
     "/predictions/tiny": NATIVE,
     "/predictions/tiny/1.0": NATIVE,
@@ -364,47 +370,6 @@ def test_a_canary_gets_its_share(configs: list[Config], tmp_path: Path) -> None:
             )
             named = http.post("/predictions/tiny/1.0", content=NATIVE, headers={"Canary-Key": "a"})
             assert named.json()["version"] == "1.0"
-
-
-@contextmanager
-def load(front: Proxy, anybody_s: int) -> Iterator[Callable[[], None]]:
-    """Our clients and others ask without pause, none may fail; gives what waits for answers to each."""
-    http = front.http()
-    clients = [make(timeout=PATIENCE) for make in (*[front.client] * 6, *[front.grpc_client] * 2)]
-
-    def post() -> None:
-        http.post("/predictions/tiny", content=NATIVE).raise_for_status()
-
-    asks: list[Callable[[], object]] = [partial(each.classify, "good film") for each in clients]
-    asks += [post] * anybody_s
-    answered = [0] * len(asks)
-    failures: list[object] = []
-    ended = threading.Event()
-
-    def caller(number: int) -> None:
-        while not ended.is_set():
-            try:
-                asks[number]()
-                answered[number] += 1
-            except Exception as error:
-                failures.append(error)
-
-    def each_is_answered() -> None:
-        before = answered.copy()
-        wait_until(lambda: all(now > then + 8 for now, then in zip(answered, before, strict=True)))
-
-    threads = [threading.Thread(target=caller, args=[number]) for number in range(len(asks))]
-    with ExitStack() as stack:
-        stack.enter_context(http)
-        for client in clients:
-            stack.enter_context(client)
-        for thread in threads:
-            thread.start()
-            stack.callback(thread.join)
-        stack.callback(ended.set)
-        each_is_answered()
-        yield each_is_answered
-    assert failures == []
 
 
 def test_instances_are_stopped_and_started_under_load(
