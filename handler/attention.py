@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.attention.varlen import varlen_attn
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from .kernels.library import kernels
+
+_HEAD_MULTIPLE = 8  # of the sizes of heads that GPUs have kernels for
+_NO_MASK = 0
+_UNSPLIT = {"num_splits": 1} if "num_splits" in inspect.signature(varlen_attn).parameters else {}
 
 # query, key, value [tokens, heads, size], where texts lie, scaling → [tokens, heads, size]
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, "Packing", float], torch.Tensor]
@@ -45,7 +51,9 @@ def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 def choose_attention(device: torch.device, dtype: torch.dtype) -> tuple[str, Attend]:
     """The fastest attention for a device and a precision, and its name."""
     if device.type == "cuda":
-        return "varlen", attend_varlen
+        # flash attention has no kernels for float32, and none for GPUs before Ampere
+        flash = dtype != torch.float32 and torch.cuda.get_device_capability(device) >= (8, 0)
+        return ("flash", attend_flash) if flash else ("efficient", attend_efficient)
     library = kernels()
     if library and dtype in (torch.float32, torch.bfloat16):
         return f"kernel {library.name}", attend_kernel
@@ -78,14 +86,38 @@ def attend_runs(
     return output
 
 
-def attend_varlen(
+def attend_flash(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, packing: Packing, scaling: float
 ) -> torch.Tensor:
-    """torch's for texts of different lengths, on GPUs that have flash attention, in half precision."""
-    from torch.nn.attention.varlen import varlen_attn
+    """torch's for texts of different lengths, on GPUs, in half precision.
 
+    The keys of a text are never split among blocks where torch can be told so: whether they are would
+    depend on the longest neighbour, and with it the order of sums.
+    """
     longest = max(packing.lengths)
     starts = packing.starts
-    output = varlen_attn(query, key, value, starts, starts, longest, longest, scale=scaling)
+    output = varlen_attn(
+        *_widened(query, key, value), starts, starts, longest, longest, scale=scaling, **_UNSPLIT
+    )
     assert isinstance(output, torch.Tensor)
-    return output
+    return output[..., : query.shape[-1]]
+
+
+def attend_efficient(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, packing: Packing, scaling: float
+) -> torch.Tensor:
+    """The same on GPUs by the memory-efficient kernel, in every precision."""
+    longest = max(packing.lengths)
+    starts = packing.starts
+    row = (tensor[None] for tensor in _widened(query, key, value))
+    output = torch.ops.aten._efficient_attention_forward(
+        *row, None, starts, starts, longest, longest, 0.0, _NO_MASK, scale=scaling
+    )[0]
+    assert isinstance(output, torch.Tensor)
+    return output[0, ..., : query.shape[-1]]
+
+
+def _widened(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Heads of a size that kernels have; zeros change no product."""
+    missing = -tensors[0].shape[-1] % _HEAD_MULTIPLE
+    return tuple(pad(tensor, (0, missing)) for tensor in tensors) if missing else tensors

@@ -14,14 +14,16 @@ from itertools import groupby
 import torch
 from transformers import PreTrainedModel
 
-from .attention import choose_attention, to_device
+from .attention import choose_attention
 from .batching import micro_batches
+from .device import keep_sums_in_order
 from .encoder import FusedEncoder
 from .errors import RequestError
+from .inputs import embedding_sizes, inputs_to_device
 from .kernels.library import kernels
 from .metrics import Metrics
 from .model import replace_in_encoder
-from .modules import Replacement, faster, steady
+from .modules import Replacement, faster, steady, steady_on_gpu
 from .packed import PackedModel
 from .trial import Trial, random_text
 from .values import Encoding
@@ -63,6 +65,7 @@ class Classifier:
         self._model = model.to(device).eval()
         self._dtype = model.base_model.dtype  # the head may be more exact
         self._pad_token_id = pad_token_id
+        self._sizes = embedding_sizes(model)
         self._takes_token_types = "token_type_ids" in inspect.signature(model.forward).parameters
 
     @torch.inference_mode()
@@ -139,7 +142,7 @@ class Classifier:
         }
         if self._takes_token_types:
             inputs["token_type_ids"] = _pad([e.token_type_ids for e in encodings], longest, 0)
-        inputs = {name: to_device(tensor, self.device) for name, tensor in inputs.items()}
+        inputs = inputs_to_device(inputs, self.device, self._sizes)
         logits: torch.Tensor = self._model(**inputs).logits
         return logits
 
@@ -157,6 +160,11 @@ class Classifier:
                 partial(Replacement, self._model, steady), self._padded, alone=True
             ):
                 logger.info("%s keeps its own head: %s", self.architecture, reason)
+        if not on_cpu:
+            keep_sums_in_order()
+            whole = partial(Replacement, self._model, steady_on_gpu)
+            if reason := trial.differs(whole, self._padded, alone=True):
+                logger.info("%s keeps its own products: %s", self.architecture, reason)
         if not self._pack(trial):
             if reason := trial.differs(None, self._padded):
                 self.forward = "unpadded"

@@ -53,6 +53,18 @@ def multiplies_int8(device: torch.device) -> bool:
     return library is not None and library.has_tiles
 
 
+def keep_sums_in_order() -> None:
+    """Have a GPU sum each number of a product in one go, whatever rows there are.
+
+    Left alone cuBLAS splits the sums of few rows into parts, and a text's bits would depend on how many
+    others are beside it.
+    """
+    products = torch.backends.cuda.matmul
+    # whether sums may be rounded on their way, and whether they may be split
+    products.allow_fp16_reduced_precision_reduction = (False, False)
+    products.allow_bf16_reduced_precision_reduction = (False, False)
+
+
 def cpu_cores() -> int:
     """Cores that this process may use: its affinity, or its container's CPU quota if smaller."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.nn.functional import linear, pad
 from transformers.activations import GELUActivation
 
 from .kernels.library import LANES, Kernels, as_tiles, quantize
@@ -14,6 +15,9 @@ from .kernels.library import LANES, Kernels, as_tiles, quantize
 _ROWS = 1_024
 # from some depth on it sums the products of a lone row in another order than those of several
 _DEEP = 1_024
+
+# rows of a product on a GPU from which on they are summed in one way
+_FEWEST = {torch.float32: 2_048, torch.bfloat16: 16, torch.float16: 16}
 
 
 class PrepackedLinear(nn.Module):
@@ -40,6 +44,27 @@ class PrepackedLinear(nn.Module):
         values = values.to(self.weight.dtype)  # behind an encoder of less precision
         result: torch.Tensor = self._linear(values, self.weight, self.bias, "none", [], "")
         return result
+
+
+class SteadyLinear(nn.Module):
+    """A linear layer on a GPU that gives a row the same whatever rows are beside it.
+
+    cuBLAS chooses how it sums by the number of rows; from some number on all choices give the same, as
+    seen on an H200 (docs/gpu.md), so there are never fewer.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.weight, self.bias = linear.weight.detach(), linear.bias
+        self._fewest = _FEWEST[linear.weight.dtype]
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """[…, depth] → […, columns]."""
+        rows = values.shape[:-1].numel()
+        if rows >= self._fewest:
+            return linear(values, self.weight, self.bias)
+        padded = pad(values.reshape(rows, -1), (0, 0, 0, self._fewest - rows))
+        return linear(padded, self.weight, self.bias)[:rows].view(*values.shape[:-1], -1)
 
 
 class TiledLinear(nn.Module):
@@ -145,6 +170,11 @@ def steady(module: nn.Module) -> nn.Module | None:
     if type(module) is nn.Linear and module.weight.dtype == torch.float32:
         return PrepackedLinear(module) if torch.backends.mkldnn.enabled else None
     return None
+
+
+def steady_on_gpu(module: nn.Module) -> nn.Module | None:
+    """The same on a GPU, for layers of every precision."""
+    return SteadyLinear(module) if type(module) is nn.Linear else None
 
 
 def quantized(module: nn.Module, kernels: Kernels) -> nn.Module | None:

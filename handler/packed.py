@@ -14,7 +14,8 @@ import torch
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface
 
-from .attention import Attend, Packing, to_device
+from .attention import Attend, Packing
+from .inputs import embedding_sizes, inputs_to_device
 from .values import Encoding
 
 _NAME = "packed"
@@ -62,6 +63,7 @@ class PackedModel:
         self._device = model.device
         self._takes_token_types = "token_type_ids" in inspect.signature(model.forward).parameters
         self._padding_index = padding_index(model)
+        self._sizes = embedding_sizes(model)
         self._packing = Packing.of([1], self._device)
         self.rounds_up = self._device.type == "cpu"
         self._attention = model.config._attn_implementation
@@ -87,7 +89,7 @@ class PackedModel:
         inputs = {"input_ids": input_ids, "position_ids": self._positions(input_ids, lengths)}
         if self._takes_token_types:
             inputs["token_type_ids"] = _row([encoding.token_type_ids for encoding in encodings])
-        inputs = {name: to_device(tensor, self._device) for name, tensor in inputs.items()}
+        inputs = inputs_to_device(inputs, self._device, self._sizes)
         logits: torch.Tensor = self._model(**inputs, attend=attend, packing=self._packing).logits
         return logits[:texts]
 
@@ -132,12 +134,21 @@ class PackedModel:
     def _gather(self, hidden: torch.Tensor) -> torch.Tensor:
         """The first token of each text, [texts, 1, size], from a row of tokens [1, tokens, size]."""
         starts = self._packing.starts[:-1]
-        narrowed = hidden.shape[1] == len(starts)  # or each text is one token
-        return (hidden[0] if narrowed else hidden[0, starts])[:, None]
+        if hidden.dim() == 3 and hidden.shape[1] == len(starts):  # narrowed, or texts of one token
+            return hidden[0][:, None]
+        self._refuse_others(hidden)
+        return hidden[0, starts][:, None]
 
     def _narrow_inputs(self, _: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         """From here on the last layer computes first tokens alone: nothing looks at the others."""
+        self._refuse_others(*inputs)
         return tuple(tensor[:, self._packing.starts[:-1]] for tensor in inputs)
+
+    def _refuse_others(self, *tensors: torch.Tensor) -> None:
+        """NotImplementedError for what is no row of tokens: a GPU that reads beyond it is lost to us."""
+        tokens = sum(self._packing.lengths)
+        if any(tensor.dim() != 3 or tensor.shape[1] != tokens for tensor in tensors):
+            raise NotImplementedError("it computes something else than states of tokens")
 
 
 def _last_output(base: Any) -> torch.nn.Module | None:

@@ -51,6 +51,8 @@ class Trial:
         try:
             changed = change() if change else None
             reason = self._reason(forward, alone)
+        except torch.AcceleratorError:  # the GPU is lost to this process
+            raise
         except Exception as error:  # an architecture that does not follow transformers' interface
             reason = f"{type(error).__name__}: {error}"
         if reason and changed:
