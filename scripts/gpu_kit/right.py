@@ -234,7 +234,7 @@ def _bits(figures: Figures) -> str:
 
 
 def _far(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return ((found - expected).norm() / expected.norm()).item()
+    return float((found - expected).norm() / expected.norm())
 
 
 def _refuse_above(allowed: float, far: dict[str, float]) -> None:
