@@ -17,10 +17,12 @@ _TABLES = {"token_type_ids": "token_type_embeddings", "position_ids": "position_
 
 def embedding_sizes(model: PreTrainedModel) -> dict[str, int]:
     """How many rows the tables have that the inputs of a model are looked up in, where they are known."""
-    tables = {"input_ids": model.get_input_embeddings()}
     embeddings = getattr(model.base_model, "embeddings", None)
-    for name, table in _TABLES.items():
-        tables[name] = getattr(embeddings, table, None)
+    tables = {name: getattr(embeddings, table, None) for name, table in _TABLES.items()}
+    try:
+        tables["input_ids"] = model.get_input_embeddings()
+    except NotImplementedError:  # tokens are not looked up in one table
+        tables["input_ids"] = None
     return {
         name: table.num_embeddings
         for name, table in tables.items()

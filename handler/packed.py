@@ -23,6 +23,10 @@ _UNKNOWN = {"softcap", "s_aux", "position_bias"}  # what some models add to atte
 _FEW, _MANY = 16, 64  # tokens of small and of large micro-batches come in multiples of these
 
 
+class NotPackable(Exception):
+    """A model computes something that texts in a row would change; it is served with padding."""
+
+
 def _attend(
     module: torch.nn.Module,
     query: torch.Tensor,
@@ -38,9 +42,9 @@ def _attend(
 ) -> tuple[torch.Tensor, None]:
     """What transformers' models call: [1, heads, tokens, size] → [1, tokens, heads, size]."""
     if attention_mask is not None or sliding_window is not None or others.keys() & _UNKNOWN:
-        raise NotImplementedError("its attention is more than softmax of products")
+        raise NotPackable("its attention is more than softmax of products")
     if query.shape != key.shape or getattr(module, "is_causal", False):
-        raise NotImplementedError("its tokens do not all attend to each other")
+        raise NotPackable("its tokens do not all attend to each other")
     # as the model's linear layers leave them: [tokens, heads, size], without a copy
     query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
@@ -94,7 +98,7 @@ class PackedModel:
         return logits[:texts]
 
     def checked(self, encodings: Sequence[Encoding]) -> torch.Tensor:
-        """The same; NotImplementedError where a layer does not call the attention that it is given."""
+        """The same; NotPackable where a layer does not call the attention that it is given."""
         calls = 0
 
         def counted(*arguments: Any) -> torch.Tensor:
@@ -104,7 +108,7 @@ class PackedModel:
 
         logits = self._logits(encodings, counted)
         if calls != getattr(self._model.config, "num_hidden_layers", None):
-            raise NotImplementedError("it does not use transformers' attention interface")
+            raise NotPackable("it does not use transformers' attention interface")
         return logits
 
     def _positions(self, input_ids: torch.Tensor, lengths: list[int]) -> torch.Tensor:
@@ -145,10 +149,10 @@ class PackedModel:
         return tuple(tensor[:, self._packing.starts[:-1]] for tensor in inputs)
 
     def _refuse_others(self, *tensors: torch.Tensor) -> None:
-        """NotImplementedError for what is no row of tokens: a GPU that reads beyond it is lost to us."""
+        """NotPackable for what is no row of tokens: a GPU that reads beyond it is lost to us."""
         tokens = sum(self._packing.lengths)
         if any(tensor.dim() != 3 or tensor.shape[1] != tokens for tensor in tensors):
-            raise NotImplementedError("it computes something else than states of tokens")
+            raise NotPackable("it computes something else than states of tokens")
 
 
 def _last_output(base: Any) -> torch.nn.Module | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,9 @@ class Check:
 
     name: str
     run: Callable[[], Found]
+
+
+Checks = Generator[Check, None, None]  # of a part; what they share is put away when it is closed
 
 
 @dataclass(frozen=True)

@@ -6,34 +6,38 @@ for nothing.
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 from transformers import BertConfig
 
+import tiny
 from handler.classifier import Classifier
+from handler.tokenizer import Tokenizer
+from handler.values import Encoding, Text
 
 from . import models
-from .checks import Check, Figures, Found
+from .checks import Check, Checks, Figures, Found
 
 _REPEATS = {"cuda": 7, "cpu": 1}
 _TOKENS = {"cuda": 131_072, "cpu": 1_024}  # of one call
 _ALONE = (1, 2, 4, 8)  # texts whose latency is measured
 _SHORT = 16  # tokens of each
 _LATENCIES = {"cuda": 100, "cpu": 5}
-_TEXT = "The kettle that you sent me arrived late and with a crack in it, I want my money back. "
 
 
-def checks(device: torch.device) -> Iterator[Check]:
+def checks(device: torch.device) -> Checks:
     sizes = ("base", "large") if device.type == "cuda" else ("tiny",)
     for size in sizes:
         engines = Engines(size, device)
         yield Check(f"BERT-{size}: a few short texts", partial(latency, engines))
         for name, lengths in workloads(_TOKENS[device.type]).items():
             yield Check(f"BERT-{size}: {name}", partial(throughput, engines, lengths))
+        yield Check(f"BERT-{size}: the tokenizer's share", partial(tokenizer_share, engines))
     for size in sizes:
         engines = Engines(size, device)
         work = workloads(_TOKENS[device.type])
@@ -146,6 +150,24 @@ def latency(engines: Engines) -> Found:
         found[texts] = 1_000 * statistics.median(taken)
     shown = ", ".join(f"{texts}: {ms:.2f}" for texts, ms in found.items())
     return Found(f"ms for so many texts of {_SHORT} tokens: {shown}", {"milliseconds": found})
+
+
+def tokenizer_share(engines: Engines) -> Found:
+    """Of the time that a batch of texts takes, from characters to logits; all cores tokenize."""
+    tokenizer = Tokenizer(tiny.make_tokenizer("wordpiece", pairs=True), models.LONGEST)
+    chance = random.Random(0)
+    lengths = workloads(_TOKENS[engines.device.type])["mixed"]
+    texts = [Text(" ".join(chance.choices(tiny.WORDS, k=length))) for length in lengths]
+    classifier = engines["packed"]
+    seconds: dict[str, list[float]] = {"tokenizer": [], "engine": []}
+    for _ in range(_REPEATS[engines.device.type] + 1):
+        seconds["tokenizer"].append(timed(partial(tokenizer, texts)))
+        encodings = [each for each in tokenizer(texts) if isinstance(each, Encoding)]
+        seconds["engine"].append(timed(partial(classifier, encodings)))
+    medians = {step: statistics.median(taken[1:]) for step, taken in seconds.items()}
+    share = medians["tokenizer"] / sum(medians.values())
+    rate = len(texts) / medians["tokenizer"]
+    return Found(f"{share:.0%}, {rate:,.0f} texts/s", {"share": share, "texts_per_second": rate})
 
 
 def timed(call: Callable[[], object]) -> float:

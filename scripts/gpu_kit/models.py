@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,12 +99,12 @@ def classifier(device: torch.device, **options: Any) -> Classifier:
     return made
 
 
-def texts(lengths: list[int], seed: int = 0) -> list[Encoding]:
-    """Random texts of so many tokens."""
+def texts(lengths: Sequence[int], vocabulary: int = 30_000, seed: int = 0) -> list[Encoding]:
+    """Random texts of so many tokens, none of which is one of the tokenizer's own."""
     generator = torch.Generator().manual_seed(seed)
     return [
         Encoding(
-            torch.randint(1_000, 30_000, (length,), generator=generator).tolist(),
+            torch.randint(5, vocabulary, (length,), generator=generator).tolist(),
             [0] * length,
             truncated=False,
         )

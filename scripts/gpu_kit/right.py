@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from handler.settings import Settings
 from handler.values import Encoding, Explain, Prediction, Text
 
 from . import models
-from .checks import Check, Figures, Found, Impossible, Wrong
+from .checks import Check, Checks, Figures, Found, Impossible, Wrong
 
 # precision → how far logits may be from float32's, as a share of their size, if transformers' own modules
 # in that precision are not farther away
@@ -41,7 +41,7 @@ _BUDGET = 8_192
 _TEXTS = ("", "a", *tiny.TEXTS, "the film was good " * 300)
 
 
-def checks(device: torch.device, root: Path, given: Path | None) -> Iterator[Check]:
+def checks(device: torch.device, root: Path, given: Path | None) -> Checks:
     """`given` is the folder of a real classifier, if there is one."""
     folders = models.folders(root, list(tiny.ARCHITECTURES), models.HEAD_SIZES)
     if given:
@@ -69,7 +69,7 @@ def logits(folder: Path, precision: str, device: torch.device) -> Found:
     """Packed and padded logits against float32's, and whether neighbours change a text's bits."""
     expected = _expected(folder, _LENGTHS[device.type])
     model = load_model(folder, precision)
-    encodings = _encodings(model.config.vocab_size, _LENGTHS[device.type])
+    encodings = models.texts(_LENGTHS[device.type], model.config.vocab_size)
     classifier = Classifier(model, device, pad_token_id=0, token_budget=_BUDGET)
     own = _own(folder, precision, device, encodings)
     padded, _ = classifier(encodings)
@@ -166,7 +166,7 @@ def _moved(one: Prediction, other: Prediction) -> float:
 def _expected(folder: Path, lengths: tuple[int, ...]) -> torch.Tensor:
     """Logits of texts, each alone, by transformers in float32 on the CPU."""
     model = _transformers(folder, torch.float32, torch.device("cpu"))
-    return _alone(model, _encodings(model.config.vocab_size, lengths))
+    return _alone(model, models.texts(lengths, model.config.vocab_size))
 
 
 def _own(
@@ -187,29 +187,16 @@ def _alone(model: PreTrainedModel, encodings: list[Encoding]) -> torch.Tensor:
     return torch.cat([model(input_ids=row).logits.float().cpu() for row in rows])
 
 
-def _encodings(vocabulary: int, lengths: Sequence[int], seed: int = 0) -> list[Encoding]:
-    generator = torch.Generator().manual_seed(seed)
-    # the first tokens are the tokenizer's own; padding among them would be masked by nobody
-    return [
-        Encoding(
-            torch.randint(5, vocabulary, (length,), generator=generator).tolist(),
-            [0] * length,
-            truncated=False,
-        )
-        for length in lengths
-    ]
-
-
 def _beside_others(classifier: Classifier, vocabulary: int) -> Figures:
     """How many texts get other bits beside others than alone, and how far a probability moves then."""
     kind = classifier.device.type
-    texts = _encodings(vocabulary, _LENGTHS[kind], seed=1)
+    texts = models.texts(_LENGTHS[kind], vocabulary, seed=1)
     alone = torch.cat([classifier([text])[0] for text in texts])
     changed, moved = {}, {}
     for which, lengths in _NEIGHBOURS[kind].items():
         before, after = (
-            _encodings(vocabulary, lengths, seed=2),
-            _encodings(vocabulary, lengths, seed=3),
+            models.texts(lengths, vocabulary, seed=2),
+            models.texts(lengths, vocabulary, seed=3),
         )
         found = torch.stack([classifier([*before, text, *after])[0][len(before)] for text in texts])
         changed[which] = int((found != alone).any(dim=1).sum())

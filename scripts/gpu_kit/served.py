@@ -10,10 +10,10 @@ import random
 import statistics
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ import torch
 import tiny
 
 from . import callers, models
-from .checks import Check, Figures, Found, Impossible, Wrong
+from .checks import Check, Checks, Figures, Found, Impossible, Wrong
 
 if TYPE_CHECKING:
     from bertserve.server import Server
@@ -38,7 +38,7 @@ _WATCH = 2.0  # seconds that a new version is watched for
 _SHIFT = 0.01
 
 
-def checks(device: torch.device, root: Path) -> Iterator[Check]:
+def checks(device: torch.device, root: Path) -> Checks:
     missing = [name for name in _NEEDED if not importlib.util.find_spec(name)]
     if missing:
         yield Check("a real TorchServe", partial(_refuse, missing))
@@ -72,7 +72,6 @@ class Site:
         self._root = root
         self._server: Server | None = None
         self._archives: list[Path] = []
-        self._engine: dict[int, float] = {}
 
     @property
     def server(self) -> Server:
@@ -140,16 +139,14 @@ class Site:
         return Found(f"largest difference from a request of 40 texts over HTTP: {shown}", shifts)
 
     def load(self, connections: int, texts: int) -> Found:
-        """Requests a second and how long they take; of the engine alone, where it is worth comparing."""
+        """Requests a second and how long they take, and what share of the engine alone that is."""
         from bertserve.keys import bearer
 
         some = self._texts(_BODIES * texts)
+        parts = (some[start : start + texts] for start in range(0, len(some), texts))
         bodies = [
-            json.dumps({"text": some[0]} if texts == 1 else {"texts": part})
-            for part in (some[start : start + texts] for start in range(0, len(some), texts))
+            json.dumps({"text": part[0]} if texts == 1 else {"texts": part}) for part in parts
         ]
-        if texts == 1:
-            bodies = [json.dumps({"text": text}) for text in some]
         headers = bearer(self.server.key("inference"))
         url = f"{self.server.addresses.inference}/predictions/kit"
         callers.send(url, headers, bodies, connections, 0.5)
@@ -157,29 +154,25 @@ class Site:
         if found.errors:
             raise Wrong(f"{found.errors} requests failed")
         rate = found.requests_per_second * texts
-        share = rate / self._engine_rate()
+        share = rate / self._engine_rate
         return Found(
             f"{found.requests_per_second:,.0f} requests/s, {rate:,.0f} texts/s, "
             f"{share:.0%} of the engine, p50 {found.p50_ms:.1f} ms, p99 {found.p99_ms:.1f} ms",
             {**asdict(found), "texts_per_second": rate, "share_of_engine": share},
         )
 
+    @cached_property
     def _engine_rate(self) -> float:
         """Texts a second that the classifier computes when nothing else is to be done."""
-        if not self._engine:
-            pipeline = self._pipeline()
-            texts = self._texts(4_096 if self._device.type == "cuda" else 64)
-            encodings = pipeline.tokenizer(self._as_texts(texts))
-            taken = []
-            for _ in range(4):
-                start = time.perf_counter()
-                pipeline.classifier(encodings)
-                taken.append(time.perf_counter() - start)
-            self._engine[0] = len(texts) / statistics.median(taken[1:])
-            del pipeline
-            if self._device.type == "cuda":
-                torch.cuda.empty_cache()
-        return self._engine[0]
+        pipeline = self._pipeline()
+        texts = self._texts(4_096 if self._device.type == "cuda" else 64)
+        encodings = pipeline.tokenizer(self._as_texts(texts))
+        taken = []
+        for _ in range(4):
+            start = time.perf_counter()
+            pipeline.classifier(encodings)
+            taken.append(time.perf_counter() - start)
+        return len(texts) / statistics.median(taken[1:])  # the first one warms up
 
     def _pipeline(self) -> Any:
         from handler.pipeline import Pipeline

@@ -22,7 +22,7 @@ from handler.metrics import Metrics
 from handler.values import Encoding
 
 from . import models
-from .checks import Check, Found, Wrong
+from .checks import Check, Checks, Found, Wrong
 from .paths import ROOT, kit_environment
 
 _LEFT = 3 << 30  # bytes of GPU memory that the others leave to us
@@ -31,7 +31,7 @@ _TIMEOUT = 180
 _ENDS_WITH = 1  # a status after which TorchServe starts another worker
 
 
-def checks(device: torch.device, root: Path) -> Iterator[Check]:
+def checks(device: torch.device, root: Path) -> Checks:
     yield Check("out of memory", partial(out_of_memory, device))
     yield Check("a text that no memory holds", partial(too_large, device))
     yield Check("an error that ends the worker", partial(fatal_error, device, root / "fatal"))

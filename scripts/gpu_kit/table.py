@@ -1,6 +1,6 @@
 """All checks, one after the other, in a process that may be lost to an error of the GPU: then in another.
 
-python -m gpu_kit.table ROWS.jsonl FIRST …     the process that runs checks from a number on
+python -m gpu_kit.table ROOT DEVICE DEADLINE MODEL PARTS JSON FIRST    the process that runs them
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -24,7 +28,7 @@ import torch
 import transformers
 
 from . import checks, fast, right, served, survives
-from .checks import Check, Figures, Row
+from .checks import Check, Checks, Figures, Row
 from .paths import hide_from_others, kit_environment
 
 _LOST = 70  # status of a process to which the GPU is lost
@@ -42,16 +46,10 @@ def run_all(options: argparse.Namespace) -> int:
     device = torch.device("cpu" if options.cpu else "cuda:0")
     machine = describe(device)
     print(", ".join(f"{name} {value}" for name, value in machine.items()), flush=True)
-    deadline = time.time() + 60 * options.minutes
+    signal.signal(signal.SIGTERM, _end)
     with tempfile.TemporaryDirectory(prefix="gpu-kit-") as name:
-        rows = _run(options, device, Path(name), deadline)
-    if options.json:
-        content = {**machine, "checks": [asdict(row) for row in rows]}
-        options.json.write_text(json.dumps(content, indent=1, default=str) + "\n")
-    counts = {
-        outcome: sum(row.outcome == outcome for row in rows)
-        for outcome in ("ok", "WRONG", "skipped")
-    }
+        rows = _run(options, device, Path(name))
+    counts = Counter(row.outcome for row in rows)
     print(
         f"{counts['ok']} right, {counts['WRONG']} wrong, {counts['skipped']} skipped "
         f"on {machine['device']}"
@@ -59,81 +57,104 @@ def run_all(options: argparse.Namespace) -> int:
     return int(counts["WRONG"] > 0)
 
 
-def _run(
-    options: argparse.Namespace, device: torch.device, root: Path, deadline: float
-) -> list[Row]:
+def _run(options: argparse.Namespace, device: torch.device, root: Path) -> list[Row]:
     """Processes that run checks, the next one where the last was lost."""
-    file = root / "rows.jsonl"
+    model = options.model.resolve() if options.model else None
+    json_file = options.json.resolve() if options.json else None
+    record = Record(root / "rows.jsonl", json_file, device)
+    deadline = time.time() + 60 * options.minutes
     command = [sys.executable, "-m", "gpu_kit.table", str(root), str(device), str(deadline)]
-    command += [str(options.model.resolve()) if options.model else "", ",".join(options.parts)]
-    while True:
-        done = _read(file)
-        status = subprocess.run(
-            [*command, str(len(done))], env=kit_environment(), check=False
-        ).returncode
-        rows = _read(file)
-        if status == 0:
-            return rows
-        names = list(_named(device, root, options.model, options.parts))
-        if len(rows) == len(names):
-            return rows
-        part, check = names[len(rows)]
-        text = "the GPU is lost" if status == _LOST else "the process died"
-        lost = Row(part, check.name, "WRONG", f"{text}, status {status}", 0.0, {})
-        checks.show(lost)
-        _write(file, lost)
+    command += [str(model or ""), ",".join(options.parts), str(json_file or "")]
+    names = [(part, check.name) for part, check in _named(device, root, model, options.parts)]
+    while len(rows := record.rows()) < len(names):
+        status = _wait([*command, str(len(rows))])
+        rows = record.rows()
+        if len(rows) < len(names):
+            text = "the GPU is lost" if status == _LOST else "the process died"
+            record.add(Row(*names[len(rows)], "WRONG", f"{text}, status {status}", 0.0, {}))
+    return rows
+
+
+def _wait(command: list[str]) -> int:
+    """The status of a process, which ends when this one is ended."""
+    process = subprocess.Popen(command, env=kit_environment())
+    try:
+        return process.wait()
+    except BaseException:  # Ctrl-C too: it stops the server that it started
+        process.terminate()
+        process.wait()
+        raise
+
+
+def _end(*_: object) -> None:
+    sys.exit(128 + signal.SIGTERM)
+
+
+class Record:
+    """What was found until now, in files, so that nothing is lost with a process or at a time limit."""
+
+    def __init__(self, file: Path, json_file: Path | None, device: torch.device) -> None:
+        self._file = file
+        self._json_file = json_file
+        self._machine = describe(device)
+
+    def rows(self) -> list[Row]:
+        """All of it."""
+        if not self._file.exists():
+            return []
+        return [Row(**json.loads(line)) for line in self._file.read_text().splitlines()]
+
+    def add(self, row: Row) -> None:
+        """Show and keep one more."""
+        checks.show(row)
+        with self._file.open("a") as lines:
+            lines.write(json.dumps(asdict(row), default=str) + "\n")
+        if self._json_file:
+            content = {**self._machine, "checks": [asdict(each) for each in self.rows()]}
+            self._json_file.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def _named(
     device: torch.device, root: Path, model: Path | None, parts: list[str]
-) -> Iterator[tuple[str, Check]]:
+) -> Generator[tuple[str, Check], None, None]:
     """All checks in their order, each with its part."""
-    found: dict[str, Callable[[], Iterator[Check]]] = {
+    found: dict[str, Callable[[], Checks]] = {
         "right": lambda: right.checks(device, root / "models", model),
         "survives": lambda: survives.checks(device, root),
         "fast": lambda: fast.checks(device),
         "served": lambda: served.checks(device, root / "served"),
     }
     for part in parts:
-        for check in found[part]():
-            yield part, check
+        with closing(found[part]()) as some:
+            for check in some:
+                yield part, check
 
 
 def _child() -> None:
     """Run the checks from a number on."""
-    root, device, deadline, model, parts, first = sys.argv[1:]
-    file = Path(root) / "rows.jsonl"
+    root, device, deadline, model, parts, json_file, first = sys.argv[1:]
     hide_from_others()
+    signal.signal(signal.SIGTERM, _end)
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
-    all_checks = _named(
-        torch.device(device), Path(root), Path(model) if model else None, parts.split(",")
+    record = Record(
+        Path(root) / "rows.jsonl", Path(json_file) if json_file else None, torch.device(device)
     )
-    for number, (part, check) in enumerate(all_checks):
-        if number < int(first):
-            continue
-        if time.time() > float(deadline):
-            row = Row(part, check.name, "skipped", "the time is over", 0.0, {})
-        else:
-            try:
-                row = checks.run(part, check)
-            except torch.AcceleratorError as error:
-                print(f"{check.name}: {str(error).splitlines()[0]}", file=sys.stderr)
-                sys.stderr.flush()
-                os._exit(_LOST)
-        checks.show(row)
-        _write(file, row)
+    wanted = Path(model) if model else None
+    named = _named(torch.device(device), Path(root), wanted, parts.split(","))
+    try:
+        with closing(named):  # whatever happens, a server that was started is stopped
+            for part, check in islice(named, int(first), None):
+                record.add(_outcome(part, check, float(deadline)))
+    except torch.AcceleratorError as error:
+        print(str(error).splitlines()[0], file=sys.stderr, flush=True)
+        os._exit(_LOST)  # nothing that the GPU still holds can be put away
 
 
-def _write(file: Path, row: Row) -> None:
-    with file.open("a") as lines:
-        lines.write(json.dumps(asdict(row), default=str) + "\n")
-
-
-def _read(file: Path) -> list[Row]:
-    if not file.exists():
-        return []
-    return [Row(**json.loads(line)) for line in file.read_text().splitlines()]
+def _outcome(part: str, check: Check, deadline: float) -> Row:
+    if time.time() > deadline:
+        return Row(part, check.name, "skipped", "the time is over", 0.0, {})
+    return checks.run(part, check)
 
 
 def describe(device: torch.device) -> Figures:

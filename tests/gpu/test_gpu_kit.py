@@ -8,15 +8,17 @@ import subprocess
 import sys
 import time
 import venv
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
 
-from gpu_kit import checks, pack
+from gpu_kit import checks, pack, table
 from gpu_kit.checks import Check, Found, Impossible, Wrong
 from serving import ROOT, environment
 
+CPU = torch.device("cpu")
 KIT = str(ROOT / "scripts" / "gpu")
 
 
@@ -55,6 +57,10 @@ def test_when_the_time_is_over_the_rest_is_skipped(tmp_path: Path) -> None:
     assert {(row["outcome"], row["text"]) for row in rows} == {("skipped", "the time is over")}
 
 
+def succeed() -> Found:
+    return Found("well")
+
+
 def fail() -> Found:
     raise Wrong("two and two is five")
 
@@ -85,6 +91,36 @@ def test_a_gpu_that_is_lost_is_lost_to_the_process() -> None:
         checks.run("part", Check("name", lose))
 
 
+def test_the_checks_after_one_that_lost_the_gpu_run_in_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "gpu.json"
+    options = Namespace(model=None, json=file, minutes=1, parts=["fast"])
+    statuses = iter([70, 0])
+
+    def process(command: list[str]) -> int:
+        first = int(command[-1])
+        record = table.Record(tmp_path / "rows.jsonl", file, CPU)
+        for number in range(first, 3 if first else 1):
+            record.add(checks.run("fast", Check(f"check {number}", succeed)))
+        return next(statuses)
+
+    named = [("fast", Check(f"check {number}", fail)) for number in range(3)]
+    monkeypatch.setattr(table, "_named", lambda *_: iter(named))
+    monkeypatch.setattr(table, "_wait", process)
+    rows = table._run(options, CPU, tmp_path)
+    assert [(row.name, row.outcome, row.text) for row in rows] == [
+        ("check 0", "ok", "well"),
+        ("check 1", "WRONG", "the GPU is lost, status 70"),
+        ("check 2", "ok", "well"),
+    ]
+    assert [row["name"] for row in json.loads(file.read_text())["checks"]] == [
+        "check 0",
+        "check 1",
+        "check 2",
+    ]
+
+
 def test_files_are_packed_in_parts_of_a_bounded_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,8 +147,6 @@ def test_what_was_packed_is_used_in_a_fresh_environment(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from gpu_kit.pack import unpack; "
         f"print(unpack(Path({str(tmp_path / 'pack')!r}))); import carried_along"
     )
-    # the kit goes on in an environment of its own: here that is a program which says where it is
-    (tmp_path / "gpu_kit").mkdir()
     paths = os.pathsep.join(map(str, (ROOT / "scripts", ROOT)))
     first = subprocess.run(
         [python, "-c", code.replace("import carried_along", "")],

@@ -21,6 +21,17 @@ def test_sizes_are_those_of_the_tables(model_dir: Path) -> None:
     }
 
 
+def test_a_model_that_has_no_one_table_of_tokens_is_not_refused(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise NotImplementedError
+
+    model = load_model(model_dir, "float32")
+    monkeypatch.setattr(type(model), "get_input_embeddings", fail)
+    assert embedding_sizes(model) == {"token_type_ids": 2, "position_ids": tiny.LONGEST}
+
+
 def test_a_number_beyond_its_table_does_not_get_to_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("handler.inputs.to_device", lambda tensor, device: tensor.to(device))
     given = {"input_ids": torch.tensor([[1, 2, 9]]), "attention_mask": torch.ones(1, 3)}
