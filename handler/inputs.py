@@ -36,7 +36,9 @@ def inputs_to_device(
     """The inputs on the device; IndexError where a number is beyond its table."""
     if device.type != "cpu":
         for name, tensor in inputs.items():
-            largest = int(tensor.max())
-            if largest >= sizes.get(name, largest + 1):
-                raise IndexError(f"{name} has {largest}, its table {sizes[name]} rows")
+            if (rows := sizes.get(name)) is None:
+                continue
+            smallest, largest = map(int, tensor.aminmax())
+            if smallest < 0 or largest >= rows:
+                raise IndexError(f"{name} has {smallest} to {largest}, its table {rows} rows")
     return {name: to_device(tensor, device) for name, tensor in inputs.items()}

@@ -68,14 +68,16 @@ class SteadyLinear(nn.Module):
         rows = values.shape[:-1].numel()
         if rows >= _FEWEST:
             return linear(values, self.weight, self.bias)
-        padded = pad(values.reshape(rows, -1), (0, 0, 0, _FEWEST - rows))
-        return linear(padded, self.weight, self.bias)[:rows].view(*values.shape[:-1], -1)
+        padded = pad(values.reshape(rows, values.shape[-1]), (0, 0, 0, _FEWEST - rows))
+        return linear(padded, self.weight, self.bias)[:rows].view(
+            *values.shape[:-1], len(self.weight)
+        )
 
     def _blockwise(self, values: torch.Tensor) -> torch.Tensor:
         rows = values.shape[:-1].numel()
-        padded = pad(values.reshape(rows, -1), (0, 0, 0, -rows % _BLOCK))
+        padded = pad(values.reshape(rows, values.shape[-1]), (0, 0, 0, -rows % _BLOCK))
         found = [linear(block, self.weight, self.bias) for block in torch.split(padded, _BLOCK)]
-        return torch.cat(found)[:rows].view(*values.shape[:-1], -1)
+        return torch.cat(found)[:rows].view(*values.shape[:-1], len(self.weight))
 
 
 class TiledLinear(nn.Module):

@@ -20,6 +20,9 @@ PARTS = ("right", "survives", "fast", "served")
 def main() -> int:
     """Hand over to what was asked for: the rest may need what is not there yet."""
     options = parse()
+    if problem := _problem(options):
+        print(f"Error: {problem}", file=sys.stderr)
+        return 2
     if options.pack:
         from .pack import pack
 
@@ -27,7 +30,8 @@ def main() -> int:
     if options.parts_from:
         from .pack import unpack
 
-        options.model = unpack(options.parts_from) or options.model
+        carried = unpack(options.parts_from)
+        options.model = options.model or carried
     if options.fake:
         from .fake import drive
 
@@ -35,6 +39,15 @@ def main() -> int:
     from .table import run_all
 
     return run_all(options)
+
+
+def _problem(options: argparse.Namespace) -> str:
+    """What is wrong with the arguments, before anything is begun; "" where nothing is."""
+    if options.model and not (options.model / "config.json").is_file():
+        return f"{options.model} is no model's folder: it has no config.json"
+    if options.json and (options.json.is_dir() or not options.json.absolute().parent.is_dir()):
+        return f"{options.json} cannot be written: name a file in a folder that is there"
+    return ""
 
 
 def parse() -> argparse.Namespace:

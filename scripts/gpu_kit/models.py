@@ -58,14 +58,20 @@ def _make(folder: Path, architecture: str, **config: Any) -> Path:
 
 
 def random_roberta(folder: Path, size: str, labels: tuple[str, ...]) -> Path:
-    """A RoBERTa of a size with a tiny tokenizer, its weights as small as training begins with."""
+    """A RoBERTa of a size with a tiny tokenizer, its weights as small as training begins with.
+
+    Those of its last layer are large, so that texts get clearly different probabilities.
+    """
     _make(folder, "roberta", labels=labels)
     hidden, layers, heads, inner = SIZES[size]
     config = AutoConfig.from_pretrained(folder)
     config.hidden_size, config.num_hidden_layers = hidden, layers
     config.num_attention_heads, config.intermediate_size = heads, inner
     torch.manual_seed(0)
-    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_config(config)
+    with torch.no_grad():
+        model.classifier.out_proj.weight.normal_(0.0, 1.0)
+    model.save_pretrained(folder)
     return folder
 
 

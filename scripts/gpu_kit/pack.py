@@ -32,8 +32,8 @@ _MODEL, _REQUIREMENTS = "model", "requirements.txt"
 
 def pack(target: Path, python: str, model: Path | None) -> int:
     """Fill `target`, for a machine like this one with a Python of that version; 1 where it cannot be."""
-    if target.exists() and any(target.iterdir()):
-        print(f"Error: {target} is not empty; name another folder", file=sys.stderr)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        print(f"Error: {target} is no empty folder; name another one", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory(prefix="gpu-kit-pack-") as name:
         wheels = Path(name)

@@ -47,21 +47,27 @@ def run_all(options: argparse.Namespace) -> int:
     machine = describe(device)
     print(", ".join(f"{name} {value}" for name, value in machine.items()), flush=True)
     signal.signal(signal.SIGTERM, _end)
+    status = 0
     with tempfile.TemporaryDirectory(prefix="gpu-kit-") as name:
-        rows = _run(options, device, Path(name))
+        file = Path(name) / "rows.jsonl"
+        try:
+            _run(options, device, file)
+        except KeyboardInterrupt:
+            status = 128 + signal.SIGINT
+        rows = _read(file)
     counts = Counter(row.outcome for row in rows)
     print(
         f"{counts['ok']} right, {counts['WRONG']} wrong, {counts['skipped']} skipped "
         f"on {machine['device']}"
     )
-    return int(counts["WRONG"] > 0)
+    return status or int(counts["WRONG"] > 0)
 
 
-def _run(options: argparse.Namespace, device: torch.device, root: Path) -> list[Row]:
+def _run(options: argparse.Namespace, device: torch.device, file: Path) -> None:
     """Processes that run checks, the next one where the last was lost."""
     model = options.model.resolve() if options.model else None
     json_file = options.json.resolve() if options.json else None
-    record = Record(root / "rows.jsonl", json_file, device)
+    root, record = file.parent, Record(file, json_file, device)
     deadline = time.time() + 60 * options.minutes
     command = [sys.executable, "-m", "gpu_kit.table", str(root), str(device), str(deadline)]
     command += [str(model or ""), ",".join(options.parts), str(json_file or "")]
@@ -72,15 +78,15 @@ def _run(options: argparse.Namespace, device: torch.device, root: Path) -> list[
         if len(rows) < len(names):
             text = "the GPU is lost" if status == _LOST else "the process died"
             record.add(Row(*names[len(rows)], "WRONG", f"{text}, status {status}", 0.0, {}))
-    return rows
 
 
 def _wait(command: list[str]) -> int:
     """The status of a process, which ends when this one is ended."""
-    process = subprocess.Popen(command, env=kit_environment())
+    # Ctrl-C at the terminal is for us: the process is told once, and stops the server that it started
+    process = subprocess.Popen(command, env=kit_environment(), start_new_session=True)
     try:
         return process.wait()
-    except BaseException:  # Ctrl-C too: it stops the server that it started
+    except BaseException:
         process.terminate()
         process.wait()
         raise
@@ -100,9 +106,7 @@ class Record:
 
     def rows(self) -> list[Row]:
         """All of it."""
-        if not self._file.exists():
-            return []
-        return [Row(**json.loads(line)) for line in self._file.read_text().splitlines()]
+        return _read(self._file)
 
     def add(self, row: Row) -> None:
         """Show and keep one more."""
@@ -112,6 +116,11 @@ class Record:
         if self._json_file:
             content = {**self._machine, "checks": [asdict(each) for each in self.rows()]}
             self._json_file.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _read(file: Path) -> list[Row]:
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [Row(**json.loads(line)) for line in lines]
 
 
 def _named(

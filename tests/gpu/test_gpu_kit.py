@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpu_kit import checks, pack, table
+from gpu_kit import checks, pack, served, table
 from gpu_kit.checks import Check, Found, Impossible, Wrong
 from serving import ROOT, environment
 
@@ -55,6 +55,41 @@ def test_when_the_time_is_over_the_rest_is_skipped(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     rows = json.loads(file.read_text())["checks"]
     assert {(row["outcome"], row["text"]) for row in rows} == {("skipped", "the time is over")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--model", "nowhere"], "nowhere is no model's folder"),
+        (["--json", "nowhere/gpu.json"], "nowhere/gpu.json cannot be written"),
+        (["--json", str(ROOT)], "cannot be written"),
+        (["--pack", "README.md"], "README.md is no empty folder"),
+        (["--pack", "parcel", "--model", "nowhere"], "nowhere is no model's folder"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_begins(arguments: list[str], says: str) -> None:
+    done = subprocess.run(
+        [KIT, "--cpu", *arguments],
+        cwd=ROOT,
+        env={**environment(), "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (1, 2)
+    assert done.stdout == ""
+    assert done.stderr.startswith("Error: ")
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_answers_of_other_texts_are_not_taken_for_the_same() -> None:
+    answers = [{"a": 0.9, "b": 0.1}, {"a": 0.2, "b": 0.8}, {"a": 0.6, "b": 0.4}]
+    near = [{"a": 0.91, "b": 0.09}, *answers[1:]]
+    served.refuse_other_answers({"gRPC": served.shift(answers, near)}, answers)
+    swapped = served.shift(answers, [answers[1], answers[0], answers[2]])
+    with pytest.raises(Wrong, match="probabilities differ"):
+        served.refuse_other_answers({"gRPC": swapped}, answers)
 
 
 def succeed() -> Found:
@@ -108,7 +143,8 @@ def test_the_checks_after_one_that_lost_the_gpu_run_in_another_process(
     named = [("fast", Check(f"check {number}", fail)) for number in range(3)]
     monkeypatch.setattr(table, "_named", lambda *_: iter(named))
     monkeypatch.setattr(table, "_wait", process)
-    rows = table._run(options, CPU, tmp_path)
+    table._run(options, CPU, tmp_path / "rows.jsonl")
+    rows = table._read(tmp_path / "rows.jsonl")
     assert [(row.name, row.outcome, row.text) for row in rows] == [
         ("check 0", "ok", "well"),
         ("check 1", "WRONG", "the GPU is lost, status 70"),

@@ -37,5 +37,7 @@ def test_a_number_beyond_its_table_does_not_get_to_a_gpu(monkeypatch: pytest.Mon
     given = {"input_ids": torch.tensor([[1, 2, 9]]), "attention_mask": torch.ones(1, 3)}
     moved = inputs_to_device(given, META, {"input_ids": 10})
     assert {tensor.device.type for tensor in moved.values()} == {"meta"}
-    with pytest.raises(IndexError, match="input_ids has 9, its table 9 rows"):
+    with pytest.raises(IndexError, match="input_ids has 1 to 9, its table 9 rows"):
         inputs_to_device(given, META, {"input_ids": 9})
+    with pytest.raises(IndexError, match="input_ids has -1 to 9"):
+        inputs_to_device({"input_ids": torch.tensor([[-1, 9]])}, META, {"input_ids": 10})

@@ -162,7 +162,7 @@ def test_a_pooler_that_reads_something_else_than_tokens_is_noticed_before_it_is_
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("shape", [(1,), (1, 1), (5, 7), (1, 2_048), (3, 2_049)])
+@pytest.mark.parametrize("shape", [(1,), (1, 1), (0, 3), (5, 7), (1, 2_048), (3, 2_049)])
 def test_products_on_a_gpu_have_rows_enough_and_give_the_same(
     dtype: torch.dtype, shape: tuple[int, ...]
 ) -> None:
