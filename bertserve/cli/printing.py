@@ -149,3 +149,4 @@ def steps_listed() -> Iterator[Callable[[str], None]]:
 def print_json(value: Any) -> None:
     """A value for programs."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.flush()  # a program may read it while this one goes on
