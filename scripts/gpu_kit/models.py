@@ -15,6 +15,7 @@ from transformers import (
     BertConfig,
     BertForSequenceClassification,
 )
+from transformers.utils import logging
 
 import tiny
 from handler.classifier import Classifier
@@ -22,6 +23,7 @@ from handler.model import keep_head_exact
 from handler.values import Encoding
 
 LONGEST = 512  # tokens
+logging.disable_progress_bar()  # the table is what is to be read
 # hidden size, layers, heads, intermediate size
 SIZES = {"tiny": (128, 2, 2, 512), "base": (768, 12, 12, 3072), "large": (1024, 24, 16, 4096)}
 # sizes of attention heads: none, or one, is a multiple of what a kernel wants
