@@ -34,6 +34,7 @@ from .canary import StoredCanary
 from .client import Client, GrpcClient
 from .config import PACKAGED, Config, complete
 from .errors import BertserveError, ConfigError, NotRunning, ServerError
+from .frontend import mend
 from .interrupts import postponed
 from .keys import Kind, fresh_key
 from .logs import LogTail
@@ -304,6 +305,7 @@ def _bind_error(host: str, port: int) -> str | None:
 
 
 def _launch(config: Config, store: Path, order: Sequence[StoredArchive], directory: Path) -> Server:
+    mend(directory)
     # short, since a Unix socket's path has 107 characters at most, and private to this server
     scratch = tempfile.mkdtemp(prefix="bertserve-")
     logs = directory / "logs"
