@@ -20,6 +20,7 @@ try:
     from handler.pipeline import Pipeline
     from handler.reader import read_in_large_pieces
     from handler.settings import read_settings
+    from handler.torchserve import largest_answer
     from handler.wire.encoding import WRITER
     from handler.wire.rows import keep_bodies_raw
 except ImportError as error:
@@ -59,6 +60,7 @@ class BertHandler:
                 "take it out of PYTHONPATH"
             )
         digests = checksums.verify(archive)
+        self.largest_answer = largest_answer()
         config = context.model_yaml_config
         self.settings = read_settings(config.get("handler"))
         self.pipeline = Pipeline(
@@ -98,7 +100,12 @@ class BertHandler:
             logging.shutdown()
             os._exit(1)
         with self.metrics.time("wire"):
-            answers = wire.write(requests, predictions, self.description)
-            sent = wire.send(batch, answers, context)
-        self.metrics.count(wire.codes(requests, predictions), predictions)
+            answers = wire.write(
+                batch, requests, predictions, self.description, self.largest_answer
+            )
+            sent = wire.send(batch, [(each.status, each.content) for each in answers], context)
+        self.metrics.count(
+            [each.code for each in answers if each.code],
+            [outcome for each in answers for outcome in each.outcomes],
+        )
         return sent
