@@ -18,6 +18,7 @@ try:
     from handler.errors import LoadError
     from handler.metrics import Reporter
     from handler.pipeline import Pipeline
+    from handler.pulse import Pulse
     from handler.reader import read_in_large_pieces
     from handler.settings import read_settings
     from handler.torchserve import largest_answer
@@ -61,6 +62,7 @@ class BertHandler:
             )
         digests = checksums.verify(archive)
         self.largest_answer = largest_answer()
+        self.pulse = Pulse()
         config = context.model_yaml_config
         self.settings = read_settings(config.get("handler"))
         self.pipeline = Pipeline(
@@ -89,6 +91,10 @@ class BertHandler:
 
     def handle(self, rows: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
         """Answer one batch; TorchServe calls this with the parameters of each request."""
+        with self.pulse.busy():
+            return self._answer(rows, context)
+
+    def _answer(self, rows: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
         with self.metrics.time("wire"):
             batch = wire.read_rows(rows, context)
             requests = wire.read(batch, self.settings)

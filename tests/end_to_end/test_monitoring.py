@@ -163,6 +163,7 @@ def prometheus(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iter
     folder = tmp_path_factory.mktemp("prometheus")
     config = (DEPLOY / "prometheus" / "prometheus.yml").read_text()
     config = config.replace("127.0.0.1:8082", urlsplit(server.addresses.metrics).netloc)
+    config = config.replace("127.0.0.1:8083", urlsplit(server.addresses.supervisor).netloc)
     (folder / "prometheus.yml").write_text(re.sub(r"(?m)interval: 15s$", "interval: 1s", config))
     alerts = (DEPLOY / "prometheus" / "alerts.yml").read_text()
     alerts = re.sub(r"\[5m\]", "[10s]", alerts)
