@@ -38,7 +38,7 @@ LARGE = {
         ).encode()
     ),
     "Open Inference over gRPC": fakes.open_inference([b"good film"] * 20),
-    "an explanation": fakes.rest(f'"{"good film " * 60}"'.encode(), "text/plain", explain="True"),
+    "an explanation": fakes.rest(f'"{"good film " * 8}"'.encode(), "text/plain", explain="True"),
 }
 
 
