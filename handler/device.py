@@ -59,6 +59,7 @@ def keep_sums_in_order() -> None:
     Left alone cuBLAS splits the sums of few rows into parts, and a text's bits would depend on how many
     others are beside it.
     """
+    torch.backends.cuda.preferred_blas_library("cublaslt")  # cuBLAS itself cannot be told
     products = torch.backends.cuda.matmul
     # whether sums may be rounded on their way, and whether they may be split
     products.allow_fp16_reduced_precision_reduction = (False, False)

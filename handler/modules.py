@@ -16,8 +16,8 @@ _ROWS = 1_024
 # from some depth on it sums the products of a lone row in another order than those of several
 _DEEP = 1_024
 
-# rows of a product on a GPU from which on they are summed in one way
-_FEWEST = {torch.float32: 2_048, torch.bfloat16: 16, torch.float16: 16}
+# rows of a product on a GPU: the fewest in half precision, all that there are in float32
+_FEWEST, _BLOCK = 16, 2_048
 
 
 class PrepackedLinear(nn.Module):
@@ -49,22 +49,33 @@ class PrepackedLinear(nn.Module):
 class SteadyLinear(nn.Module):
     """A linear layer on a GPU that gives a row the same whatever rows are beside it.
 
-    cuBLAS chooses how it sums by the number of rows; from some number on all choices give the same, as
-    seen on an H200 (docs/gpu.md), so there are never fewer.
+    cuBLAS chooses how it sums by the number of rows. In half precision all its choices give the same but
+    for very few rows, once they are told not to split sums (`device.keep_sums_in_order`), so there are
+    never fewer. In float32 they do not, so all products have the same number of rows. As seen on an
+    H200, docs/gpu.md.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.weight, self.bias = linear.weight.detach(), linear.bias
-        self._fewest = _FEWEST[linear.weight.dtype]
+        self._in_blocks = linear.weight.dtype == torch.float32
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """[…, depth] → […, columns]."""
+        values = values.to(self.weight.dtype)  # behind an encoder of less precision
+        if self._in_blocks:
+            return self._blockwise(values)
         rows = values.shape[:-1].numel()
-        if rows >= self._fewest:
+        if rows >= _FEWEST:
             return linear(values, self.weight, self.bias)
-        padded = pad(values.reshape(rows, -1), (0, 0, 0, self._fewest - rows))
+        padded = pad(values.reshape(rows, -1), (0, 0, 0, _FEWEST - rows))
         return linear(padded, self.weight, self.bias)[:rows].view(*values.shape[:-1], -1)
+
+    def _blockwise(self, values: torch.Tensor) -> torch.Tensor:
+        rows = values.shape[:-1].numel()
+        padded = pad(values.reshape(rows, -1), (0, 0, 0, -rows % _BLOCK))
+        found = [linear(block, self.weight, self.bias) for block in padded.split(_BLOCK)]
+        return torch.cat(found)[:rows].view(*values.shape[:-1], -1)
 
 
 class TiledLinear(nn.Module):

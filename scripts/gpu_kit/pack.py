@@ -35,7 +35,7 @@ def pack(target: Path, python: str, model: Path | None) -> int:
     if target.exists() and any(target.iterdir()):
         print(f"Error: {target} is not empty; name another folder", file=sys.stderr)
         return 1
-    with tempfile.TemporaryDirectory(prefix="bertserve-pack-") as name:
+    with tempfile.TemporaryDirectory(prefix="gpu-kit-pack-") as name:
         wheels = Path(name)
         if not _download(wheels, python):
             return 1

@@ -34,18 +34,17 @@ _TEXTS = {"cuda": (1, 64), "cpu": (1, 8)}  # in a request
 _SECONDS = {"cuda": 4.0, "cpu": 1.0}
 _BODIES = 64
 _ANSWERS = {"cuda": 300, "cpu": 20}  # before a rollout and after it
-# of the engine's own memory a second worker takes as much again; what is no worker's takes none
+_WATCH = 2.0  # seconds that a new version is watched for
 _SHIFT = 0.01
 
 
-def checks(device: torch.device, root: Path, given: Path | None) -> Iterator[Check]:
-    """`given` is the folder of a real classifier, if there is one."""
+def checks(device: torch.device, root: Path) -> Iterator[Check]:
     missing = [name for name in _NEEDED if not importlib.util.find_spec(name)]
     if missing:
         yield Check("a real TorchServe", partial(_refuse, missing))
         return
     with ExitStack() as stack:
-        site = Site(device, root, given)
+        site = Site(device, root)
         stack.callback(site.stop)
         yield Check("bertserve package", site.package)
         yield Check("bertserve serve", site.serve)
@@ -68,10 +67,9 @@ def _refuse(missing: list[str]) -> Found:
 class Site:
     """A server of two versions of a classifier, the second of which is rolled out."""
 
-    def __init__(self, device: torch.device, root: Path, given: Path | None) -> None:
+    def __init__(self, device: torch.device, root: Path) -> None:
         self._device = device
         self._root = root
-        self._given = given
         self._server: Server | None = None
         self._archives: list[Path] = []
         self._engine: dict[int, float] = {}
@@ -104,9 +102,7 @@ class Site:
         return Found(f"{seconds:.0f} s a version", {"seconds": seconds})
 
     def _folder(self) -> Path:
-        """The given classifier, or a random one of RoBERTa-base's size with 28 labels."""
-        if self._given:
-            return self._given
+        """A random classifier of RoBERTa-base's size, tiny on a CPU, with 28 labels."""
         config: dict[str, Any] = {"max_position_embeddings": models.LONGEST + 2}
         if self._device.type == "cuda":
             hidden, layers, heads, inner = models.SIZES["base"]
@@ -206,7 +202,7 @@ class Site:
         from handler.pipeline import Pipeline
         from handler.settings import Settings
 
-        return Pipeline(self._given or self._root / "model", Settings(), self._device)
+        return Pipeline(self._root / "model", Settings(), self._device)
 
     def _as_texts(self, texts: list[str]) -> list[Any]:
         from handler.values import Text
@@ -233,7 +229,7 @@ class Site:
         with our_callers(self.server, "kit", text=tiny.TEXTS[1]) as seen:
             wait_until(lambda: seen.answers.total() >= wanted)
             start = time.monotonic()
-            rollout(self.server, self._archives[1], limits=Limits(slowdown=1_000))
+            rollout(self.server, self._archives[1], limits=Limits(slowdown=1_000), watch=_WATCH)
             seconds = time.monotonic() - start
             before = seen.answers["2.0"]
             wait_until(lambda: seen.answers["2.0"] >= before + wanted)

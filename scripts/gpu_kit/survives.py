@@ -26,6 +26,7 @@ from .checks import Check, Found, Wrong
 from .paths import ROOT, kit_environment
 
 _LEFT = 3 << 30  # bytes of GPU memory that the others leave to us
+_PIECE = 2 << 20  # the smallest that torch asks a GPU for
 _TIMEOUT = 180
 _ENDS_WITH = 1  # a status after which TorchServe starts another worker
 
@@ -55,7 +56,7 @@ def out_of_memory(device: torch.device) -> Found:
         raise Wrong(f"memory sufficed for {tokens} tokens: nothing was tried")
     if metrics.take().get(("out_of_memory_total", ())) != classifier.out_of_memory:
         raise Wrong("it was not counted")
-    if not torch.equal(found[:8], expected) or not torch.equal(found, again):
+    if not _same(found[:8], expected) or not _same(found, again):
         raise Wrong(f"texts got other logits than before, by {(found - again).abs().max():.1e}")
     figures = {"tokens": tokens, "budget": budget, "halved": halved}
     return Found(f"{tokens:,} tokens answered, budget halved {halved} × to {budget:,}", figures)
@@ -70,22 +71,25 @@ def too_large(device: torch.device) -> Found:
         found, problems = classifier(texts)
     codes = [problem.code if problem else "" for problem in problems]
     answered = [index for index, code in enumerate(codes) if not code]
-    if set(codes) - {"", "overloaded"} or not torch.equal(found[answered], expected[answered]):
+    if set(codes) - {"", "overloaded"} or not _same(found[answered], expected[answered]):
         raise Wrong(f"texts got {codes}, or other logits than before")
     return Found(f"{len(answered)} of 3 texts answered, the others overloaded", {"codes": codes})
+
+
+def _same(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    """In smaller batches; a CPU without our kernels sums in another order then."""
+    return torch.allclose(found, expected, rtol=0, atol=1e-4)
 
 
 @contextmanager
 def scarce_memory(classifier: Classifier, left: int, tokens: int) -> Iterator[None]:
     """Hold the GPU's memory but for `left` bytes; on a CPU play that for more than so many tokens."""
     if classifier.device.type == "cuda":
-        torch.cuda.empty_cache()
-        free, _ = torch.cuda.mem_get_info(classifier.device)
-        held = torch.empty(max(0, free - left), dtype=torch.uint8, device=classifier.device)
+        held = _take_memory(classifier.device, left)
         try:
             yield
         finally:
-            del held
+            held.clear()
             torch.cuda.empty_cache()
         return
     forward = classifier._forward
@@ -100,6 +104,20 @@ def scarce_memory(classifier: Classifier, left: int, tokens: int) -> Iterator[No
         yield
     finally:
         del vars(classifier)["_forward"]
+
+
+def _take_memory(device: torch.device, left: int) -> list[torch.Tensor]:
+    """All memory of a GPU but for `left` bytes, in smaller and smaller pieces."""
+    torch.cuda.empty_cache()
+    held: list[torch.Tensor] = []
+    size = torch.cuda.mem_get_info(device)[0]
+    while size >= _PIECE and (room := torch.cuda.mem_get_info(device)[0] - left) >= _PIECE:
+        size = min(size, room)
+        try:
+            held.append(torch.empty(size, dtype=torch.uint8, device=device))
+        except torch.OutOfMemoryError:
+            size //= 2
+    return held
 
 
 def fatal_error(device: torch.device, root: Path) -> Found:

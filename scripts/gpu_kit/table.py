@@ -43,7 +43,7 @@ def run_all(options: argparse.Namespace) -> int:
     machine = describe(device)
     print(", ".join(f"{name} {value}" for name, value in machine.items()), flush=True)
     deadline = time.time() + 60 * options.minutes
-    with tempfile.TemporaryDirectory(prefix="bertserve-gpu-") as name:
+    with tempfile.TemporaryDirectory(prefix="gpu-kit-") as name:
         rows = _run(options, device, Path(name), deadline)
     if options.json:
         content = {**machine, "checks": [asdict(row) for row in rows]}
@@ -92,7 +92,7 @@ def _named(
         "right": lambda: right.checks(device, root / "models", model),
         "survives": lambda: survives.checks(device, root),
         "fast": lambda: fast.checks(device),
-        "served": lambda: served.checks(device, root / "served", model),
+        "served": lambda: served.checks(device, root / "served"),
     }
     for part in parts:
         for check in found[part]():

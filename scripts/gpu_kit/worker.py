@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def fatal(device: torch.device, archive: Path) -> None:
-    """Load an archive as TorchServe does, then have the GPU read beyond a table."""
+    """Load an archive as TorchServe does, then classify while the GPU fails."""
     context = Context(
         system_properties={"model_dir": str(archive), "gpu_id": device.index},
         model_yaml_config={"handler": {"token_budget": 1_024}},
@@ -54,18 +54,17 @@ def fatal(device: torch.device, archive: Path) -> None:
 
 
 def _spoil(handler: BertHandler, device: torch.device) -> None:
-    beyond = Encoding([10**6] * 4, [0] * 4, truncated=False)
+    """Have the GPU find out that something is wrong; on a CPU play that."""
+    classifier = handler.pipeline.classifier
+    forward = classifier._forward
 
-    def tokenize(texts: Sequence[Any]) -> list[Encoding]:
-        return [beyond for _ in texts]
+    def fail(encodings: Sequence[Encoding]) -> torch.Tensor:
+        if device.type == "cpu":
+            raise torch.AcceleratorError("as a GPU's")
+        torch._assert_async(torch.zeros(1, dtype=torch.bool, device=device))
+        return forward(encodings)
 
-    def fail(_: Sequence[Encoding]) -> torch.Tensor:
-        raise torch.AcceleratorError("as a GPU's")
-
-    if device.type == "cuda":
-        vars(handler.pipeline)["tokenizer"] = tokenize
-    else:  # a CPU refuses such a token without harm
-        vars(handler.pipeline.classifier)["_forward"] = fail
+    vars(classifier)["_forward"] = fail
 
 
 def classify(device: torch.device, _: Path) -> None:
