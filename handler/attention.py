@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 
 import torch
@@ -15,7 +16,11 @@ from .kernels.library import kernels
 
 _HEAD_MULTIPLE = 8  # of the sizes of heads that GPUs have kernels for
 _NO_MASK = 0
-_UNSPLIT = {"num_splits": 1} if "num_splits" in inspect.signature(varlen_attn).parameters else {}
+_varlen_attn: Callable[..., torch.Tensor] = (
+    partial(varlen_attn, num_splits=1)  # type: ignore[assignment]
+    if "num_splits" in inspect.signature(varlen_attn).parameters
+    else varlen_attn
+)
 
 # query, key, value [tokens, heads, size], where texts lie, scaling → [tokens, heads, size]
 Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, "Packing", float], torch.Tensor]
@@ -96,10 +101,8 @@ def attend_flash(
     """
     longest = max(packing.lengths)
     starts = packing.starts
-    output = varlen_attn(
-        *_widened(query, key, value), starts, starts, longest, longest, scale=scaling, **_UNSPLIT
-    )
-    assert isinstance(output, torch.Tensor)
+    query_, key_, value_ = _widened(query, key, value)
+    output = _varlen_attn(query_, key_, value_, starts, starts, longest, longest, scale=scaling)
     return output[..., : query.shape[-1]]
 
 

@@ -74,7 +74,7 @@ class SteadyLinear(nn.Module):
     def _blockwise(self, values: torch.Tensor) -> torch.Tensor:
         rows = values.shape[:-1].numel()
         padded = pad(values.reshape(rows, -1), (0, 0, 0, -rows % _BLOCK))
-        found = [linear(block, self.weight, self.bias) for block in padded.split(_BLOCK)]
+        found = [linear(block, self.weight, self.bias) for block in torch.split(padded, _BLOCK)]
         return torch.cat(found)[:rows].view(*values.shape[:-1], -1)
 
 

@@ -87,18 +87,17 @@ async def _all(task: Mapping[str, Any]) -> dict[str, Any]:
         nonlocal errors
         while time.perf_counter() < end:
             try:
-                async with asyncio.timeout(_TIMEOUT):
-                    reader, writer = await asyncio.open_connection(task["host"], task["port"])
-                    try:
-                        while (begun := time.perf_counter()) < end:
-                            writer.write(requests[number % len(requests)])
-                            number += 1
-                            if not await _answered(reader):
-                                raise ConnectionError
-                            taken.append(time.perf_counter() - begun)
-                    finally:
-                        writer.close()
-            except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError):
+                reader, writer = await asyncio.open_connection(task["host"], task["port"])
+                try:
+                    while (begun := time.perf_counter()) < end:
+                        writer.write(requests[number % len(requests)])
+                        number += 1
+                        if not await asyncio.wait_for(_answered(reader), _TIMEOUT):
+                            raise ConnectionError
+                        taken.append(time.perf_counter() - begun)
+                finally:
+                    writer.close()
+            except (OSError, asyncio.TimeoutError, asyncio.IncompleteReadError, ValueError):
                 errors += 1
                 await asyncio.sleep(0.02)
 

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+)
 
 import tiny
 from handler.classifier import Classifier
@@ -48,6 +53,18 @@ def _make(folder: Path, architecture: str, **config: Any) -> Path:
     tiny.make_model(folder, architecture, max_position_embeddings=positions, **config)
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_bytes()), "model_max_length": LONGEST}))
+    return folder
+
+
+def random_roberta(folder: Path, size: str, labels: tuple[str, ...]) -> Path:
+    """A RoBERTa of a size with a tiny tokenizer, its weights as small as training begins with."""
+    _make(folder, "roberta", labels=labels)
+    hidden, layers, heads, inner = SIZES[size]
+    config = AutoConfig.from_pretrained(folder)
+    config.hidden_size, config.num_hidden_layers = hidden, layers
+    config.num_attention_heads, config.intermediate_size = heads, inner
+    torch.manual_seed(0)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
     return folder
 
 

@@ -15,19 +15,19 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name, parse_wheel_filename
+from packaging.utils import NormalizedName, canonicalize_name, parse_wheel_filename
 
-from .paths import ROOT, kit_environment
+from .paths import kit_environment
 
 PART = 55 << 20  # bytes
 _THERE = ("torch", "transformers")
 _EXTRAS = {"explain"}
 _PLATFORMS = ("manylinux_2_28", "manylinux_2_17", "manylinux2014", "manylinux_2_12", "manylinux1")
-_MODEL = "model"
+_MODEL, _REQUIREMENTS = "model", "requirements.txt"
 
 
 def pack(target: Path, python: str, model: Path | None) -> int:
@@ -39,6 +39,8 @@ def pack(target: Path, python: str, model: Path | None) -> int:
         wheels = Path(name)
         if not _download(wheels, python):
             return 1
+        lines = [f"{each.name}{each.specifier}" for each in requirements()]
+        (wheels / _REQUIREMENTS).write_text("".join(f"{line}\n" for line in lines))
         found = [(path, Path(path.name)) for path in sorted(wheels.iterdir())]
         if model:
             files = sorted(path for path in model.iterdir() if path.is_file())
@@ -82,14 +84,15 @@ def unpack(source: Path) -> Path | None:
     if not parts:
         sys.exit(f"Error: {source} holds no part-1; make it with `scripts/gpu --pack {source}`")
     python = _make_environment(environment)
-    wheels = [wheel for part in parts for wheel in part.glob("*.whl") if not _is_there(wheel)]
+    lines = [line for part in parts for line in _lines(part / _REQUIREMENTS)]
+    wanted = {canonicalize_name(each.name): each for each in map(Requirement, lines)}
+    wheels = [
+        wheel for part in parts for wheel in part.glob("*.whl") if not _is_there(wheel, wanted)
+    ]
     if wheels:
-        site = subprocess.run(
-            [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-            capture_output=True, text=True, check=True,
-        ).stdout.strip()  # fmt: skip
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps"]
-        command += ["--disable-pip-version-check", "--upgrade", "--target", site, *map(str, wheels)]
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        command += ["--no-index", "--no-deps", "--upgrade", "--target", str(_site(python))]
+        command += map(str, wheels)
         if subprocess.run(command, check=False).returncode:
             sys.exit("Error: the wheels do not fit this Python; pack for it with --python")
     for part in parts:
@@ -98,42 +101,47 @@ def unpack(source: Path) -> Path | None:
     return os.execve(python, [str(python), "-m", "gpu_kit", *sys.argv[1:]], kit_environment())
 
 
+def _site(python: Path) -> Path:
+    """Where that Python has its packages."""
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    return Path(done.stdout.strip())
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text().splitlines() if file.exists() else []
+
+
 def _make_environment(environment: Path) -> Path:
     """A virtual environment that sees what this Python sees, an environment itself perhaps."""
     import venv
 
     venv.create(environment, system_site_packages=True, symlinks=True)
     python = environment / "bin" / "python"
-    site = subprocess.run(
-        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-        capture_output=True, text=True, check=True,
-    ).stdout.strip()  # fmt: skip
     own = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
-    (Path(site) / "underneath.pth").write_text("".join(f"{path}\n" for path in own))
+    (_site(python) / "underneath.pth").write_text("".join(f"{path}\n" for path in own))
     return python
 
 
-def _is_there(wheel: Path) -> bool:
+def _is_there(wheel: Path, wanted: Mapping[NormalizedName, Requirement]) -> bool:
     """Whether the machine has a release that will do."""
-    name, version, _, _ = parse_wheel_filename(wheel.name)
+    name, _, _, _ = parse_wheel_filename(wheel.name)
     try:
         found = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return False
-    wanted = {canonicalize_name(each.name): each.specifier for each in requirements()}
-    return wanted[name].contains(found) if name in wanted else found is not None and bool(version)
+    return name not in wanted or wanted[name].specifier.contains(found)
 
 
 def requirements() -> list[Requirement]:
-    """What bertserve asks for, from the checkout's pyproject.toml."""
-    try:
-        import tomllib
-    except ImportError:  # Python 3.10
-        import tomli as tomllib  # type: ignore[import-not-found,no-redef]
+    """What bertserve asks for where it serves, as it is installed here."""
+    found = map(Requirement, importlib.metadata.requires("bertserve") or [])
+    return [each for each in found if _is_wanted(each)]
 
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = [each for extra in _EXTRAS for each in project["optional-dependencies"][extra]]
-    return [Requirement(each) for each in (*project["dependencies"], *extras)]
+
+def _is_wanted(requirement: Requirement) -> bool:
+    marker = requirement.marker
+    return marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *_EXTRAS))
 
 
 def _download(target: Path, python: str) -> bool:

@@ -4,7 +4,16 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from handler.attention import Attend, Packing, attend_kernel, attend_runs, choose_attention
+from handler import attention
+from handler.attention import (
+    Attend,
+    Packing,
+    attend_efficient,
+    attend_flash,
+    attend_kernel,
+    attend_runs,
+    choose_attention,
+)
 
 CPU = torch.device("cpu")
 LENGTHS = [1, 2, 3, 7, 7, 15, 16, 17, 31, 32, 33, 64, 65, 200]
@@ -51,3 +60,37 @@ def test_without_kernels_torch_attends(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_attention(CPU, torch.float16)[1] is attend_runs
     monkeypatch.setattr("handler.attention.kernels", lambda: None)
     assert choose_attention(CPU, torch.float32) == ("sdpa", attend_runs)
+
+
+@pytest.mark.parametrize("size", [26, 32, 80])
+def test_heads_of_odd_sizes_are_widened_for_a_gpu(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    widths = []
+
+    def flash(query: torch.Tensor, *rest: object, scale: float) -> torch.Tensor:
+        widths.append(query.shape[-1])
+        key, value, starts = rest[:3]
+        assert isinstance(key, torch.Tensor)
+        assert isinstance(value, torch.Tensor)
+        assert isinstance(starts, torch.Tensor)
+        return attend_runs(query, key, value, Packing([5, 3], starts), scale)
+
+    monkeypatch.setattr(attention, "_varlen_attn", flash)
+    packing = Packing.of([5, 3], CPU)
+    query, key, value = torch.randn(3, 8, 2, size)
+    found = attend_flash(query, key, value, packing, size**-0.5)
+    assert widths == [-(-size // 8) * 8]
+    expected = attend_runs(query, key, value, packing, size**-0.5)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_gpus_attend_by_what_they_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda:0")
+    for capability, dtype, expected in (
+        ((9, 0), torch.bfloat16, ("flash", attend_flash)),
+        ((9, 0), torch.float32, ("efficient", attend_efficient)),
+        ((7, 5), torch.float16, ("efficient", attend_efficient)),
+    ):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _, c=capability: c)
+        assert choose_attention(gpu, dtype) == expected

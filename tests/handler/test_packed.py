@@ -11,6 +11,7 @@ import torch
 import tiny
 from handler.classifier import Classifier
 from handler.model import load_model
+from handler.modules import SteadyLinear
 from handler.values import Encoding
 
 CPU = torch.device("cpu")
@@ -148,3 +149,28 @@ def test_a_model_that_cannot_stand_padding_gets_none(
     some = texts(3, 9, 5, 9, 3, 1)
     alone = torch.cat([classifier([text])[0] for text in some])
     torch.testing.assert_close(classifier(some)[0], alone, atol=1e-5, rtol=0)
+
+
+def test_a_pooler_that_reads_something_else_than_tokens_is_noticed_before_it_is_indexed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a GPU an index beyond a tensor would end the process."""
+    model = load_model(tiny.make_model(tmp_path / "m", "albert"), "float32")
+    with caplog.at_level("INFO", logger="handler.classifier"):
+        Classifier(model, CPU, 0).speed_up(tiny.LONGEST)
+    assert "it computes something else than states of tokens" in caplog.text
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(1,), (1, 1), (5, 7), (1, 2_048), (3, 2_049)])
+def test_products_on_a_gpu_have_rows_enough_and_give_the_same(
+    dtype: torch.dtype, shape: tuple[int, ...]
+) -> None:
+    own = torch.nn.Linear(32, 8).to(dtype)
+    values = torch.randn(*shape, 32).to(dtype)
+    found = SteadyLinear(own)(values)
+    assert found.shape == (*shape, 8)
+    torch.testing.assert_close(
+        found, own(values), atol=1e-6 if dtype == torch.float32 else 0.02, rtol=0.01
+    )
+    assert SteadyLinear(own)(values.float()).dtype == dtype
