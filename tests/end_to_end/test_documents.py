@@ -172,9 +172,12 @@ def test_the_walk_from_a_folder_to_decisions(checkout: Path, shell: dict[str, st
 
 
 def without_numbers(printed: str) -> list[str]:
-    """The lines of an output without figures and the spaces that they take; of labels that there are."""
+    """The lines of an output without figures and the spaces that they take; of labels that there are.
+
+    Nor with a precision: which one `auto` takes is a matter of the CPU.
+    """
     lines = [" ".join(line.split()) for line in printed.strip().splitlines()]
-    plain = [re.sub(r"\d[\d.,]*(e-\d+)?", "N", line) for line in lines]
+    plain = [re.sub(r"\bb?float\d+|\d[\d.,]*(e-\d+)?", "N", line) for line in lines]
     return list(dict.fromkeys("label" if line.startswith("label ") else line for line in plain))
 
 
