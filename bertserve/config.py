@@ -17,6 +17,7 @@ _ADDRESSES = {
     "inference_address": "http://127.0.0.1:8080",
     "management_address": "http://127.0.0.1:8081",
     "metrics_address": "http://127.0.0.1:8082",
+    "supervisor_address": "http://127.0.0.1:8083",
 }
 _GRPC = {
     "grpc_inference": ("127.0.0.1", "7070"),
@@ -28,13 +29,16 @@ _GRPC = {
 class Config:
     """What our tools need to know of a `config.properties`; addresses are as a client reaches them.
 
-    `inference`, `management` and `metrics` are URLs, `grpc_inference` and `grpc_management` host:port.
+    `inference`, `management`, `metrics` and `supervisor` are URLs, `grpc_inference` and
+    `grpc_management` host:port. `supervisor_fixed` is whether the file names that address.
     """
 
     path: str
     inference: str
     management: str
     metrics: str
+    supervisor: str
+    supervisor_fixed: bool
     grpc_inference: str
     grpc_management: str
     model_store: str | None
@@ -47,6 +51,7 @@ class Config:
             "inference_address": _split(self.inference),
             "management_address": _split(self.management),
             "metrics_address": _split(self.metrics),
+            "supervisor_address": _split(self.supervisor),
             "grpc_inference_port": _split(f"//{self.grpc_inference}"),
             "grpc_management_port": _split(f"//{self.grpc_management}"),
         }
@@ -65,6 +70,8 @@ def read_config(path: Path) -> Config:
         inference=urls["inference_address"],
         management=urls["management_address"],
         metrics=urls["metrics_address"],
+        supervisor=urls["supervisor_address"],
+        supervisor_fixed="supervisor_address" in properties,
         **grpc,
         model_store=properties.get("model_store") or None,
         metrics_config=properties.get("metrics_config") or None,

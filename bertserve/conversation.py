@@ -55,6 +55,8 @@ _SHORTEST_TRY = 1.0
 _MOST_RENEWALS = 2
 _MOST_DEATHS = 2
 _MODELS_PER_PAGE = 1000
+# errors of a request that fewer texts do not have
+_FOR_FEWER = ("too_many_texts", "answer_too_large")
 
 
 @dataclass(frozen=True)
@@ -239,8 +241,8 @@ class Conversation:
 
         def read(answer: Any) -> list[dict[str, Any]]:
             if texts is not None and is_error(answer):
-                error = TextError(**answer["error"])
-                raise TooLarge(error.message) if error.code == "too_many_texts" else error
+                kind = TooLarge if answer["error"]["code"] in _FOR_FEWER else TextError
+                raise kind(**answer["error"])
             answers, wanted = ([answer], 1) if texts is None else (answer, len(texts))
             if not isinstance(answers, list) or len(answers) != wanted:
                 raise _unexpected()

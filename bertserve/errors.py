@@ -13,7 +13,7 @@ BertserveError
     ├── KeyRefused      the key is missing, wrong, or has expired
     ├── ModelNotFound   the server has no such model, or no such version of it
     └── TextError       a model refused one text; `code` is one of the wire's error codes
-        └── TooLarge    the server refused one text for its size; `code` is too_large
+        └── TooLarge    a request, or its answer, is larger than the server passes on
 """
 
 from __future__ import annotations
@@ -102,8 +102,17 @@ class TextError(ClientError):
 
 
 class TooLarge(TextError):
-    """A request is larger than the server takes; clients split those that hold several texts."""
+    """A request, or its answer, is larger than the server passes on; clients split it where they can.
 
-    def __init__(self, message: str) -> None:
-        super().__init__("too_large", message)
-        self.args = (message,)  # what pickle makes it anew from
+    `code` is too_large, or the handler's own: too_many_texts, answer_too_large.
+    """
+
+    def __init__(self, message: str, code: str = "too_large", **fields: Any) -> None:
+        super().__init__(code, message, **fields)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _too_large, (self.message, self.code, self.fields)
+
+
+def _too_large(message: str, code: str, fields: dict[str, Any]) -> TooLarge:
+    return TooLarge(message, code, **fields)

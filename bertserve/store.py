@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from packaging.version import InvalidVersion, Version
@@ -82,8 +83,12 @@ class WasServed:
     noted: float
 
 
-def serving_before(logs: Path) -> list[WasServed]:
+def serving_before(
+    logs: Path, written_off: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> list[WasServed]:
     """What the last server that logged here served, from TorchServe's own snapshots.
+
+    TorchServe counts workers that are written off (see `workers`), of each "NAME/VERSION".
 
     TorchServe writes a snapshot at every change and never removes one. Only the newest is kept here, and
     one before it: a server that was killed may have left its last one half written.
@@ -91,7 +96,9 @@ def serving_before(logs: Path) -> list[WasServed]:
     snapshots = sorted((logs / "config").glob("*.cfg"), reverse=True)
     for outdated in snapshots[2:]:
         outdated.unlink()
-    return next((found for path in snapshots[:2] if (found := _read_snapshot(path))), [])
+    found = next((found for path in snapshots[:2] if (found := _read_snapshot(path))), [])
+    lost = {was: len(written_off.get(f"{was.name}/{was.version}", ())) for was in found}
+    return [replace(was, workers=max(0, was.workers - count)) for was, count in lost.items()]
 
 
 def _read_snapshot(snapshot_file: Path) -> list[WasServed]:

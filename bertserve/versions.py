@@ -30,6 +30,7 @@ from .protos import management_pb2
 from .results import Description, Model
 from .server import Server
 from .store import distrust
+from .workers import read_written_off, slots
 
 RETIRED = "retired"
 _DRAIN, _QUIET, _BUSY = 60.0, 1.0, 0.02  # seconds, seconds, of a core
@@ -43,8 +44,7 @@ class Versions:
 
     def all(self, name: str | None = None) -> list[Model]:
         """Every version of a model, or of every model; ModelNotFound where there is none."""
-        with self.server.client() as client:
-            found = [model for model in client.models() if name in (None, model.name)]
+        found = [model for model in self.server.models() if name in (None, model.name)]
         if name is not None and not found:
             raise ModelNotFound(f"no model {name} is served; see `bertserve models list`")
         return found
@@ -109,7 +109,13 @@ class Versions:
                 "a version needs a worker; `bertserve models unregister` takes it away altogether"
             )
         model = self.one(name, version)
-        self._change("ScaleWorker", scaling(name, model.version, workers, wait), LOADING)
+        described = next(
+            each
+            for each in self.server.described()
+            if (each.name, each.version) == (name, model.version)
+        )
+        count = slots(described, read_written_off(self.state), workers)
+        self._change("ScaleWorker", scaling(name, model.version, count, wait), LOADING)
         return self.one(name, model.version)
 
     def set_default(self, name: str, version: str) -> None:

@@ -18,8 +18,10 @@ try:
     from handler.errors import LoadError
     from handler.metrics import Reporter
     from handler.pipeline import Pipeline
+    from handler.pulse import Pulse
     from handler.reader import read_in_large_pieces
     from handler.settings import read_settings
+    from handler.torchserve import largest_answer
     from handler.wire.encoding import WRITER
     from handler.wire.rows import keep_bodies_raw
 except ImportError as error:
@@ -59,6 +61,8 @@ class BertHandler:
                 "take it out of PYTHONPATH"
             )
         digests = checksums.verify(archive)
+        self.largest_answer = largest_answer()
+        self.pulse = Pulse()
         config = context.model_yaml_config
         self.settings = read_settings(config.get("handler"))
         self.pipeline = Pipeline(
@@ -87,6 +91,10 @@ class BertHandler:
 
     def handle(self, rows: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
         """Answer one batch; TorchServe calls this with the parameters of each request."""
+        with self.pulse.busy():
+            return self._answer(rows, context)
+
+    def _answer(self, rows: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
         with self.metrics.time("wire"):
             batch = wire.read_rows(rows, context)
             requests = wire.read(batch, self.settings)
@@ -98,7 +106,12 @@ class BertHandler:
             logging.shutdown()
             os._exit(1)
         with self.metrics.time("wire"):
-            answers = wire.write(requests, predictions, self.description)
-            sent = wire.send(batch, answers, context)
-        self.metrics.count(wire.codes(requests, predictions), predictions)
+            answers = wire.write(
+                batch, requests, predictions, self.description, self.largest_answer
+            )
+            sent = wire.send(batch, [(each.status, each.content) for each in answers], context)
+        self.metrics.count(
+            [each.code for each in answers if each.code],
+            [outcome for each in answers for outcome in each.outcomes],
+        )
         return sent

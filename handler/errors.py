@@ -14,6 +14,7 @@ STATUS_OF = {
     "invalid_json": 400,
     "too_many_texts": 413,
     "text_too_long": 413,
+    "answer_too_large": 413,
     "unsupported_media_type": 415,
     "too_deep": 422,
     "unknown_key": 422,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import random
 import signal
 import ssl
 import threading
@@ -16,11 +17,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+import grpc
 import psutil
 
 from bertserve.client import Client, GrpcClient
 from bertserve.errors import BertserveError
 from bertserve.keys import bearer
+from bertserve.protos import inference_pb2
 from bertserve.server import Server
 from bertserve.versions import Versions
 from serving import wait_until
@@ -157,6 +160,122 @@ def foreign_callers(
 
     with _threads(call, threads):
         yield seen
+
+
+INFERENCE = "/org.pytorch.serve.grpc.inference.InferenceAPIsService"
+OPEN_INFERENCE = "/org.pytorch.serve.grpc.openinference.GRPCInferenceService"
+_IMPATIENT = 4  # threads
+
+
+@contextmanager
+def impatient_callers(
+    channel: Callable[[], grpc.Channel],
+    url: str,
+    key: Callable[[], str | None],
+    latency: float,
+    trust: ssl.SSLContext | None = None,
+    model: str = "tiny",
+) -> Iterator[Counter[str]]:
+    """Callers of every protocol who give up around the moment of the answer; how their calls ended.
+
+    They call Predictions, ModelInfer and StreamPredictions2 with deadlines of 0.6 to 1.8 times `latency`,
+    in seconds, or cancel then; and plain HTTP, whose connection they close then.
+    """
+    ended: Counter[str] = Counter()
+
+    def call(number: int, done: threading.Event) -> None:
+        chance = random.Random(number)
+        with channel() as opened:
+            while not done.is_set():
+                wait = latency * chance.uniform(0.6, 1.8)
+                metadata = tuple((name.lower(), each) for name, each in bearer(key()).items())
+                if number == 0:
+                    ended[_abort(url, key(), model, wait, trust)] += 1
+                    continue
+                way = chance.choices(_WAYS, weights=(8, 4, 1))[0]
+                ended[f"{way.__name__} {way(opened, model, metadata, wait, chance)}"] += 1
+
+    with _threads(call, _IMPATIENT):
+        yield ended
+
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+def predictions(
+    channel: grpc.Channel, model: str, metadata: Metadata, wait: float, chance: random.Random
+) -> str:
+    """TorchServe's own call."""
+    message = inference_pb2.PredictionsRequest(model_name=model, input={"data": TEXT.encode()})
+    method: Any = channel.unary_unary(f"{INFERENCE}/Predictions")
+    return _give_up(method, message.SerializeToString(), metadata, wait, chance)
+
+
+def model_infer(
+    channel: grpc.Channel, model: str, metadata: Metadata, wait: float, chance: random.Random
+) -> str:
+    """That of the Open Inference Protocol; its message is written by hand, as a few fields."""
+    text = TEXT.encode()
+    contents = _field(5, _field(8, text))
+    tensor = _field(1, b"text") + _field(2, b"BYTES") + b"\x1a\x01\x01" + contents
+    message = _field(1, model.encode()) + _field(5, tensor)
+    return _give_up(
+        channel.unary_unary(f"{OPEN_INFERENCE}/ModelInfer"), message, metadata, wait, chance
+    )
+
+
+def stream_predictions_2(
+    channel: grpc.Channel, model: str, metadata: Metadata, wait: float, _: random.Random
+) -> str:
+    """A sequence of one request, whose end comes before the answer."""
+    message = inference_pb2.PredictionsRequest(model_name=model, input={"data": TEXT.encode()})
+    sequence = message.SerializeToString() + _field(4, b"sequence")
+    method: Any = channel.stream_stream(f"{INFERENCE}/StreamPredictions2")
+    try:
+        return f"{len(list(method(iter([sequence]), timeout=max(wait, 1), metadata=metadata)))} answers"
+    except grpc.RpcError as error:
+        return str(error.code().name)
+
+
+_WAYS = (predictions, model_infer, stream_predictions_2)
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A field of bytes of a protobuf message, shorter than 128."""
+    return bytes([number << 3 | 2, len(content)]) + content
+
+
+def _give_up(
+    method: Any, message: bytes, metadata: Metadata, wait: float, chance: random.Random
+) -> str:
+    """Call with a deadline, or cancel in the end."""
+    try:
+        if chance.random() < 0.7:
+            method(message, timeout=wait, metadata=metadata)
+            return "answered"
+        call = method.future(message, metadata=metadata)
+        threading.Event().wait(wait)
+        return "cancelled" if call.cancel() and call.cancelled() else "answered"
+    except grpc.RpcError as error:
+        return str(error.code().name)
+
+
+def _abort(url: str, key: str | None, model: str, wait: float, trust: ssl.SSLContext | None) -> str:
+    """An HTTP request whose connection is closed while its answer may be on the way."""
+    address = urlsplit(url)
+    kind = http.client.HTTPSConnection if trust else http.client.HTTPConnection
+    options: dict[str, Any] = {"context": trust} if trust else {}
+    connection = kind(address.hostname or "", address.port, timeout=wait, **options)
+    try:
+        connection.connect()
+        headers = {"Content-Type": "text/plain", **bearer(key)}
+        connection.request("POST", f"/predictions/{model}", TEXT.encode(), headers)
+        connection.getresponse().read()
+        return "HTTP answered"
+    except (OSError, http.client.HTTPException):
+        return "HTTP aborted"
+    finally:
+        connection.close()
 
 
 @contextmanager

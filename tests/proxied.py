@@ -173,7 +173,11 @@ def proxy(folder: Path, instances: list[Config], *changes: tuple[str, str]) -> I
     )
     with (site / "tokens.map").open("a") as tokens:
         tokens.write(f'"Bearer {TOKEN}" tests;\n')
-    for usual, setting in (("8080", "inference_address"), ("7070", "grpc_inference_port")):
+    for usual, setting in (
+        ("8080", "inference_address"),
+        ("7070", "grpc_inference_port"),
+        ("8083", "supervisor_address"),
+    ):
         lines = re.findall(rf".*127\.0\.0\.1:{usual} .*\n", (site / "upstreams.conf").read_text())
         for line in lines:
             own = (line.replace(usual, str(each.ports()[setting][1])) for each in instances)

@@ -40,8 +40,8 @@ def free_ports(count: int) -> list[int]:
 
 def write_config(folder: Path, **changes: str) -> Path:
     """Our own config.properties with ports that are free, and some settings changed."""
-    text = (ROOT / "config.properties").read_text()
-    for old, new in zip((8080, 8081, 8082, 7070, 7071), free_ports(5), strict=True):
+    text = (ROOT / "config.properties").read_text().replace("#supervisor_", "supervisor_")
+    for old, new in zip((8080, 8081, 8082, 8083, 7070, 7071), free_ports(6), strict=True):
         text = re.sub(rf"(?m)([:=]){old}$", rf"\g<1>{new}", text)
     for key, value in changes.items():
         text, replaced = re.subn(rf"(?m)^{key}=.*$", f"{key}={value}", text)

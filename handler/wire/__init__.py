@@ -8,51 +8,30 @@ explaining       its explanations: /explanations, or {"text", "explain": true}
 huggingface      {"inputs": "…"}, Hugging Face Inference and SageMaker
 kserve           {"instances": […]}, KServe v1
 open_inference   {"inputs": [tensor, …]}, the Open Inference Protocol v2, REST and gRPC
-encoding         answers as JSON bytes
+requests         what is no protocol's: a description, a request that is wrong as a whole
+answers          Requests become bytes, none larger than TorchServe passes on
+encoding         values as JSON bytes
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterable
 from typing import Any
 
 from ..errors import RequestError
 from ..settings import Settings
-from ..values import Prediction, Request, Text
+from ..values import Request, Text
 from . import explaining, huggingface, kserve, native, open_inference
+from .answers import Answer, write
 from .body import decode
 from .checks import boolean
+from .requests import Describe, refuse
 from .rows import Row, read_rows, send
 
 logger = logging.getLogger(__name__)
 
 _TENSOR_KEYS = {"name", "datatype", "shape", "data"}
-
-
-@dataclass(frozen=True, slots=True)
-class Describe:
-    """TorchServe asks what is loaded, for `GET /models/NAME?customized=true`."""
-
-    texts: tuple[()] = ()
-
-    def answer(self, _: object, description: Mapping[str, Any]) -> tuple[int, Any]:
-        """What is loaded."""
-        return 200, description
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A request that is wrong as a whole."""
-
-    error: RequestError
-    texts: tuple[()] = ()
-
-    def answer(self, _: object, __: object) -> tuple[int, Any]:
-        """Its error."""
-        return self.error.status, self.error.as_json()
 
 
 def read(rows: Iterable[Row], settings: Settings) -> list[Request]:
@@ -68,7 +47,7 @@ def _read_one(row: Row, settings: Settings) -> Request:
     except Exception as error:  # ours to mend, but the neighbours in the batch must not pay for it
         logger.error("a request could not be read: %s", type(error).__name__)
         found = RequestError("internal_error", "the request could not be read; please report this")
-    return open_inference.RefusedInfer(found) if row.is_open_inference else Refused(found)
+    return refuse(row, found)
 
 
 def _read_body(row: Row, settings: Settings) -> Request:
@@ -101,38 +80,4 @@ def texts(requests: Iterable[Request]) -> list[Text | RequestError]:
     return [text for request in requests for text in request.texts]
 
 
-def write(
-    requests: Iterable[Request],
-    predictions: Iterable[Prediction | RequestError],
-    description: Mapping[str, Any],
-) -> list[tuple[int, Any]]:
-    """Status and JSON value of each request; `predictions` are those of `texts(requests)`, in order.
-
-    `description` says what is loaded; answers repeat its `model`, `version` and `labels` where asked.
-    """
-    outcomes = iter(predictions)
-    return [
-        request.answer(list(islice(outcomes, len(request.texts))), description)
-        for request in requests
-    ]
-
-
-def codes(
-    requests: Iterable[Request], predictions: Iterable[Prediction | RequestError]
-) -> Iterator[str]:
-    """How each request ended: `ok`, `partial` where some of its texts failed, or the first error's code.
-
-    TorchServe's own requests for a description are left out.
-    """
-    outcomes = iter(predictions)
-    for request in requests:
-        own = list(islice(outcomes, len(request.texts)))
-        errors = [outcome.code for outcome in own if isinstance(outcome, RequestError)]
-        if isinstance(request, Refused | open_inference.RefusedInfer):
-            yield request.error.code
-        elif not isinstance(request, Describe):
-            failed = len(errors) == len(own)
-            yield "ok" if not errors else errors[0] if failed else "partial"
-
-
-__all__ = ["Row", "codes", "read", "read_rows", "send", "texts", "write"]
+__all__ = ["Answer", "Row", "read", "read_rows", "send", "texts", "write"]

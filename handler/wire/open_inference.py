@@ -130,9 +130,9 @@ class RefusedInfer:
     def answer(
         self, _: Sequence[Prediction | RequestError], description: Mapping[str, Any]
     ) -> tuple[int, Any]:
-        """A whole answer all the same."""
+        """A whole answer all the same, but for the labels, which TorchServe would not pass on."""
         output = _tensor("error", "BYTES", [1], [self.error.as_json()["error"]])
-        return self.error.status, _whole("", [output], description, list(description["labels"]))
+        return self.error.status, _whole("", [output], description, [])
 
 
 def read(value: dict[str, Any], settings: Settings, *, is_grpc: bool) -> InferRequest:

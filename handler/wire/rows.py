@@ -14,7 +14,6 @@ from http import HTTPStatus
 from typing import Any
 
 from ..errors import RequestError
-from .encoding import to_json
 
 # TorchServe's own names for the one parameter of a request: over HTTP, and over gRPC or a form
 _BODY_PARAMETERS = ("body", "data")
@@ -106,7 +105,7 @@ def read_rows(rows: Sequence[Mapping[str, Any]], context: Any) -> list[Row]:
     ]
 
 
-def send(rows: Sequence[Row], answers: Sequence[tuple[int, Any]], context: Any) -> list[bytes]:
+def send(rows: Sequence[Row], answers: Sequence[tuple[int, bytes]], context: Any) -> list[bytes]:
     """Bytes for TorchServe, one answer a row, with each row's own status and content type.
 
     Phrases and content types are ASCII on one line: TorchServe counts them in characters and sends them
@@ -119,4 +118,4 @@ def send(rows: Sequence[Row], answers: Sequence[tuple[int, Any]], context: Any) 
         if row.is_grpc:
             # without it gRPC StreamPredictions kills the worker; with it a REST row is never answered
             context.set_response_header(index, "ts_stream_next", "false")
-    return [to_json(value) for _, value in answers]
+    return [content for _, content in answers]

@@ -268,7 +268,11 @@ def test_what_is_no_text_is_a_mistake_of_the_caller(text: Any) -> None:
 
 
 def test_results_can_go_to_another_process() -> None:
-    for error in (TextError("empty_text", "empty", index=3), TooLarge("large")):
+    for error in (
+        TextError("empty_text", "empty", index=3),
+        TooLarge("large"),
+        TooLarge("m", "answer_too_large", bytes=3),
+    ):
         copy = pickle.loads(pickle.dumps(error))
         assert (type(copy), copy, str(copy)) == (type(error), error, error.message)
 

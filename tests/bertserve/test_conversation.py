@@ -229,15 +229,23 @@ class TestBatches:
         assert labels == ["a", "b", None, "d", "e"]
         assert results[2].code == "too_large"
 
-    def test_a_model_that_takes_fewer_texts_gets_fewer(self, clock: Clock) -> None:
+    @pytest.mark.parametrize("code", ["too_many_texts", "answer_too_large"])
+    def test_a_model_that_takes_fewer_texts_gets_fewer(self, clock: Clock, code: str) -> None:
         def answer(operation: Operation) -> bytes:
             assert isinstance(operation, Predict)
             texts = json.loads(operation.body)["texts"]
             if len(texts) > 2:
-                return b'{"error": {"code": "too_many_texts", "message": "m", "max_texts": 2}}'
+                return f'{{"error": {{"code": "{code}", "message": "m", "max": 2}}}}'.encode()
             return json.dumps([{"a": 1.0}] * len(texts)).encode()
 
         assert len(self.classify(talk(Script(answer), clock), *"abcdefg")) == 7
+
+    def test_a_text_whose_answer_alone_is_too_large_is_an_error_of_its_own(
+        self, clock: Clock
+    ) -> None:
+        refusal = b'{"error": {"code": "answer_too_large", "message": "m", "max_bytes": 7}}'
+        (result,) = self.classify(talk(Script(refusal), clock), "a")
+        assert result == TooLarge("m", "answer_too_large", max_bytes=7)
 
     def test_texts_that_were_not_reached_are_sent_again(self, clock: Clock) -> None:
         late = {"error": {"code": "overloaded", "message": "m", "index": 1}}

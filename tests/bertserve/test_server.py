@@ -1,5 +1,7 @@
+import contextlib
 import json
 import os
+import socket
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from bertserve import server as servers
 from bertserve.config import PACKAGED, read_config
 from bertserve.errors import NotRunning, ServerError
 from bertserve.server import (
@@ -51,6 +54,18 @@ def test_each_configuration_has_a_state_of_its_own(tmp_path: Path, states: Path)
     assert one != other
     assert one.parent == other.parent == states
     assert state_directory(PACKAGED).name.startswith("default-")
+
+
+def test_a_port_of_the_supervisor_that_nobody_chose_is_a_free_one(config: Path) -> None:
+    wanted = read_config(config)
+    assert wanted.supervisor == "http://127.0.0.1:8083"
+    with socket.socket() as taken:
+        with contextlib.suppress(OSError):  # another server may have it
+            taken.bind(("127.0.0.1", 8083))
+        found = servers._with_supervisor(wanted)
+    assert found.ports()["supervisor_address"][1] != 8083
+    config.write_text("supervisor_address=http://127.0.0.1:8083")
+    assert servers._with_supervisor(read_config(config)).supervisor == wanted.supervisor
 
 
 def test_a_server_is_found_by_its_process(config: Path) -> None:

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 import shutil
+import signal
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
+import grpc
+import httpx
+import psutil
 import pytest
 
 import tiny
 from bertserve import Prediction
+from bertserve import server as servers
 from bertserve.config import read_config
 from bertserve.errors import BertserveError, NotRunning
 from bertserve.metrics import Metrics
@@ -26,6 +34,7 @@ from faults import (
     fill_disk,
     foreign_callers,
     hang_worker,
+    impatient_callers,
     kill_front_end,
     kill_worker,
     our_callers,
@@ -104,6 +113,90 @@ def test_a_worker_hangs(server: Server) -> None:
         go_on(foreign)
     seen.assert_whole()
     assert "hung" not in foreign.failures
+    assert "does not answer, so it is ended" in (server.logs / "supervisor.log").read_text()
+
+
+def test_callers_give_up_around_the_moment_of_the_answer(server: Server) -> None:
+    """Deadlines, cancelled calls, closed connections and streams cost no worker."""
+    before = worker_pids(server)
+    addresses = server.addresses
+
+    def channel() -> grpc.Channel:
+        return grpc.insecure_channel(addresses.grpc_inference)
+
+    def key() -> str | None:
+        return server.key("inference")
+
+    with (
+        our_callers(server) as seen,
+        impatient_callers(channel, addresses.inference, key, latency=0.02) as ended,
+    ):
+        wait_until(lambda: ended.total() > 1500)
+        go_on(seen)
+    seen.assert_whole()
+    assert ended["predictions DEADLINE_EXCEEDED"] > 0
+    assert ended["model_infer DEADLINE_EXCEEDED"] > 0
+    assert ended["stream_predictions_2 UNIMPLEMENTED"] > 0
+    assert sorted(worker_pids(server)) == sorted(before)
+
+
+def test_a_worker_that_torchserve_has_lost_is_brought_back(
+    archives: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With TorchServe's own classes: its thread ends, and it goes on saying READY."""
+    monkeypatch.setattr(servers, "mend", lambda _: None)
+    store = tmp_path / "store"
+    store.mkdir()
+    shutil.copy(archives[0], store)
+    config = write_config(tmp_path, disable_token_authorization="true")
+    server = start(read_config(config), store)
+    try:
+        (first,) = worker_pids(server)
+        addresses = server.addresses
+        states: set[str] = set()
+
+        def is_lost() -> bool:
+            states.update(model.state for model in server.models())
+            return not psutil.pid_exists(first)
+
+        def channel() -> grpc.Channel:
+            return grpc.insecure_channel(addresses.grpc_inference)
+
+        with our_callers(server) as seen:
+            with impatient_callers(channel, addresses.inference, lambda: None, latency=0.02):
+                wait_until(is_lost)
+            assert server.models()[0].ready == 0 or worker_pids(server) != [first]
+            wait_until(lambda: server.models()[0].state == "READY")
+            go_on(seen)
+        seen.assert_whole()
+        (model,) = server.models()
+        assert (model.wanted, len(model.workers)) == (1, 1)
+        metrics = httpx.get(f"{addresses.supervisor}/metrics").text
+        assert re.search(r"bertserve_workers_lost_total\{.*\} [1-9]", metrics)
+        assert Versions(server).scale("tiny", None, 2).ready == 2
+        assert Versions(server).scale("tiny", None, 1).ready == 1
+    finally:
+        server.stop()
+    again = start(read_config(config), store)
+    try:
+        assert len(again.models()[0].workers) == 1
+    finally:
+        again.stop()
+
+
+def test_readiness_is_true(server: Server) -> None:
+    url = f"{server.addresses.supervisor}/v2/health"
+    assert httpx.get(f"{url}/live").status_code == 200
+    wait_until(lambda: httpx.get(f"{url}/ready").status_code == 200)
+    assert httpx.get(f"{url}/other").status_code == 404
+    for pid in worker_pids(server):
+        os.kill(pid, signal.SIGSTOP)
+    begin = time.monotonic()
+    wait_until(lambda: httpx.get(f"{url}/ready").status_code == 503, seconds=5)
+    assert time.monotonic() - begin < 2
+    assert {model.state for model in server.models()} <= {"DEGRADED", "LOADING"}
+    wait_until(lambda: httpx.get(f"{url}/ready").json() == {"ready": True})
+    wait_until(lambda: server.models()[0].state == "READY")
 
 
 def test_a_queue_overflows(server: Server) -> None:
