@@ -28,6 +28,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,19 @@ from model_archiver.model_packaging_utils import ModelExportUtils
 
 from . import kernels, precision
 from .errors import PackageError
-from .folder import TOKENIZER_FILES, check_calibration, check_folder, files, name_labels_of
+from .folder import (
+    TOKENIZER_FILES,
+    check_calibration,
+    check_folder,
+    files,
+    fitted_on_pairs,
+    name_labels_of,
+)
 from .handler import calibration_file, checksums
 from .handler.errors import LoadError
 from .handler.labels import choose_activation, problem_type
 from .handler.settings import Settings, read_settings
+from .results import Input, Pair
 
 HANDLER = Path(__file__).parent / "handler"
 DOOR = "bert_handler.py"
@@ -75,7 +84,7 @@ def package(
     batch_size: int = BATCH_SIZE,
     max_batch_delay: int = MAX_BATCH_DELAY,
     settings: Settings | None = None,
-    texts: Sequence[str] | None = None,
+    texts: Sequence[Input] | None = None,
     convert_weights: bool = False,
     force: bool = False,
     report: Report = lambda _: None,
@@ -86,6 +95,7 @@ def package(
                      machine
     batch_size       requests that TorchServe hands to a worker at once
     max_batch_delay  milliseconds that a request waits for others to share its batch
+    settings         of the handler; that every text needs a second one is known from a calibration too
     texts            to show on them how far the precision moves probabilities; by default a few of ours
     convert_weights  make safetensors of weights that are there only as a pickle
     force            replace an archive of that name and version whose content differs
@@ -102,13 +112,17 @@ def package(
     target = output / f"{name}-{version}.mar"
     report("checking the folder")
     check_folder(model_dir, convert_weights=convert_weights)
-    check_calibration(model_dir, settings or Settings())
+    settings = settings or Settings()
+    settings = replace(settings, pairs=settings.pairs or fitted_on_pairs(model_dir))
+    check_calibration(model_dir, settings)
+    if settings.pairs and not all(isinstance(text, Pair) for text in texts or ()):
+        raise PackageError("this model classifies pairs; give texts that have a text_pair each")
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bertserve-package-") as scratch:
         root = Path(scratch) / "archive"
         report("collecting the files")
         workers = usual_workers() if workers is None else workers
-        config = model_config(workers, batch_size, max_batch_delay, settings or Settings())
+        config = model_config(workers, batch_size, max_batch_delay, settings)
         lay_out(model_dir, root, name, version, config)
         report("comparing its precision with float32")
         _measure_precision(root, texts)
@@ -214,8 +228,8 @@ def usual_workers() -> int:
     return torch.cuda.device_count() or min(WORKERS, cpu_cores())
 
 
-def _measure_precision(root: Path, texts: Sequence[str] | None) -> None:
-    found = precision.measure_in_archive(root, texts or precision.sample_texts())
+def _measure_precision(root: Path, texts: Sequence[Input] | None) -> None:
+    found = precision.measure_in_archive(root, texts or ())
     if "error" in found:
         raise PackageError(f"the archive does not load: {found['error']}")
     found["sample"] = "own" if texts else "built in"
@@ -308,12 +322,15 @@ def inspect(archive: Path) -> dict[str, Any]:
         ) from error
 
 
-def golden(archive: Path) -> list[tuple[str, dict[str, float]]]:
-    """Texts and the probabilities that they got at packaging; none in older archives."""
+def golden(archive: Path) -> list[tuple[Input, dict[str, float]]]:
+    """Texts, or pairs, and the probabilities that they got at packaging; none in older archives."""
     with zipfile.ZipFile(archive) as contents:
         if precision.GOLDEN not in contents.namelist():
             return []
-        return list(json.loads(contents.read(precision.GOLDEN)).items())
+        found = json.loads(contents.read(precision.GOLDEN))
+    if isinstance(found, dict):
+        return list(found.items())
+    return [(Pair(*pair), probabilities) for pair, probabilities in found]
 
 
 def _describe(archive: Path, contents: zipfile.ZipFile) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from .judging import (
 
 RESAMPLES = 1000
 FIGURES = ("accuracy", "nll", "brier", "ece_width")
+_SUMS = 4  # terms before those of the bins
 _PERCENTILES = (2.5, 97.5)
 _AT_ONCE = 4_000_000  # draws that memory holds at a time
 
@@ -41,11 +42,13 @@ def bootstrap_intervals(
 ) -> dict[str, Interval]:
     """95 % intervals of accuracy, nll, brier and ece_width.
 
-    An expected calibration error is a sum of distances, which chance makes longer: where a model is
-    calibrated well its interval lies above the truth, and can lie above the figure itself.
+    An expected calibration error is a sum of distances, which chance makes longer, in each resample once
+    more: its resamples are moved down by as much, so that their mean is the figure itself.
     """
     terms = terms_of_texts(probabilities, right, independent=independent, thresholds=thresholds)
-    return intervals([figures(means) for means in resampled(terms)])
+    values = [figures(means) for means in resampled(terms)]
+    found = intervals(values, figures(terms.mean(axis=0)))
+    return {name: (max(low, 0.0), high) for name, (low, high) in found.items()}
 
 
 def terms_of_texts(
@@ -55,30 +58,34 @@ def terms_of_texts(
     independent: bool = False,
     thresholds: Sequence[float] | None = None,
 ) -> Floats:
-    """What each text adds to the figures, [texts, 3 + BINS].
+    """What each text adds to the figures, [texts, 4 + BINS].
 
-    First whether all of it is right, nll and brier; then by bin how much more confident than right it is.
+    First whether all of it is right, nll, brier, and how many predictions it has; then by bin how much
+    more confident than right these are.
     """
     predicted = predictions(probabilities, independent=independent, thresholds=thresholds)
-    confidence, correct = judged(probabilities, right, independent=independent)
-    texts = len(right)
-    each = len(confidence) // texts
-    gaps = np.zeros((texts, BINS))
-    rows = np.repeat(np.arange(texts), each)
-    np.add.at(gaps, (rows, place_by_width(confidence)), (confidence - correct) / each)
+    confidence, correct = judged(
+        probabilities, right, independent=independent, thresholds=thresholds
+    )
+    counts = predicted.sum(axis=1)
+    gaps = np.zeros((len(right), BINS))
+    rows = np.repeat(np.arange(len(right)), counts)
+    np.add.at(gaps, (rows, place_by_width(confidence)), confidence - correct)
     firsts = (
         (predicted == right).all(axis=1),
         nll_of_texts(probabilities, right, independent=independent),
         brier_of_texts(probabilities, right),
+        counts,
     )
     return np.column_stack([*firsts, gaps])
 
 
 def figures(means: Floats) -> Floats:
-    """FIGURES of means of terms; [..., 4] of [..., 3 + BINS]."""
-    return np.concatenate(
-        [means[..., :3], np.abs(means[..., 3:]).sum(axis=-1, keepdims=True)], axis=-1
-    )
+    """FIGURES of means of terms; [..., 4] of [..., 4 + BINS]."""
+    gaps = np.abs(means[..., _SUMS:]).sum(axis=-1)
+    # where nothing is predicted there are no gaps either
+    ece = gaps / np.where(gaps > 0, means[..., _SUMS - 1], 1)
+    return np.concatenate([means[..., : _SUMS - 1], ece[..., None]], axis=-1)
 
 
 def resampled(terms: Floats, seed: int = 0) -> Iterator[Floats]:
@@ -92,7 +99,11 @@ def resampled(terms: Floats, seed: int = 0) -> Iterator[Floats]:
         yield counts @ terms / texts
 
 
-def intervals(values: Sequence[Floats]) -> dict[str, Interval]:
-    """What 95 % of the resamples are inside, by figure."""
-    low, high = np.percentile(np.concatenate(values), _PERCENTILES, axis=0)
+def intervals(values: Sequence[Floats], figures: Floats) -> dict[str, Interval]:
+    """What 95 % of the resamples are inside, by figure; the figure itself always is."""
+    drawn = np.concatenate(values)
+    ece = FIGURES.index("ece_width")
+    drawn[:, ece] += figures[ece] - drawn[:, ece].mean()
+    low, high = np.percentile(drawn, _PERCENTILES, axis=0)
+    low, high = np.minimum(low, figures), np.maximum(high, figures)
     return {name: (float(a), float(b)) for name, a, b in zip(FIGURES, low, high, strict=True)}

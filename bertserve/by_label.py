@@ -9,13 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn import metrics
 
-from .judging import Bools, Floats
+from .judging import Bools, Floats, bins_of_mass, calibration_error
 
 
 @dataclass(frozen=True)
 class OfLabel:
     """One label; `support` is how many texts have it, and None what nothing can be said of.
 
+    confidence          mean probability of the label where it is predicted; the precision, if calibrated
+    ece                 expected calibration error of its probability, over all texts
     average_precision   where labels are independent, as are all that follow
     threshold           the probability from which on the label was predicted
     best_threshold      the one with the best F1 on these very texts; on others it does a little worse
@@ -27,6 +29,8 @@ class OfLabel:
     recall: float | None
     f1: float | None
     support: int
+    confidence: float | None = None
+    ece: float | None = None
     average_precision: float | None = None
     threshold: float | None = None
     best_threshold: float | None = None
@@ -52,9 +56,11 @@ def score_labels(
             threshold = 0.5 if thresholds is None else _finite(thresholds[i])
             average, *best = _ranking(right[:, i], probabilities[:, i])
             own = (average, threshold, *best)
-        found.append(
-            OfLabel(label, _known(precision), _known(recall), _known(f1), int(support), *own)
-        )
+        said = probabilities[predicted[:, i], i]
+        confidence = float(said.mean()) if len(said) else None
+        ece = calibration_error(bins_of_mass(probabilities[:, i], right[:, i]))
+        scores_of = (_known(precision), _known(recall), _known(f1), int(support))
+        found.append(OfLabel(label, *scores_of, confidence, ece, *own))
     return found
 
 

@@ -15,6 +15,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ from sklearn.model_selection import KFold
 
 from .archive import lay_out, model_config
 from .errors import ConfigError
-from .folder import FITTED_WITH, check_folder, read_labels, weights_digest
-from .handler.calibration_file import FILE_NAME
+from .folder import FITTED_WITH, check_folder, fitted_on_pairs, read_labels, weights_digest
+from .handler.calibration_file import FILE_NAME, FOR_INDEPENDENT_LABELS
 from .handler.settings import Settings
 from .judging import (
     Bools,
@@ -45,7 +46,7 @@ from .levels import (
     threshold_for_precision,
     thresholds_for_precision,
 )
-from .scaling import apply, check_method, fit, plain
+from .scaling import apply, check_method, fit, learnable, plain
 from .scoring import score_folder
 
 FOLDS = 5
@@ -97,6 +98,12 @@ def calibrate(
         raise ConfigError(f"no text of {data} has any label; give some that have")
     if not os.access(model_dir, os.W_OK):
         raise ConfigError(f"{model_dir} cannot be written to, and calibration.json belongs there")
+    if fitted_on_pairs(model_dir) and not labelled.pairs:
+        raise ConfigError(
+            f"the former calibration of {model_dir} is of pairs, and {data} has no second texts; "
+            f"give their column with --pair-column, or delete {model_dir / FILE_NAME}"
+        )
+    settings = replace(settings, pairs=labelled.pairs)
     logits = _score(model_dir, labelled, settings, report)
 
     def choose(probabilities: Floats, right: Bools) -> Numbers:
@@ -110,10 +117,13 @@ def calibrate(
             f"no threshold reaches a precision of {target_precision:g} on these texts for certain; "
             "ask for less, or give more texts"
         )
+    told = learnable(labelled.right) | (method not in FOR_INDEPENDENT_LABELS)
+    unfitted = [label for label, is_told in zip(labels, told.tolist(), strict=True) if not is_told]
     found["provenance"] |= {
         "data": labelled.source,
         "sha256": labelled.sha256,
         "weights": weights_digest(model_dir),
+        "unfitted": unfitted,
         "settings": {name: getattr(settings, name) for name in FITTED_WITH},
     }
     _write(model_dir / FILE_NAME, found)
@@ -189,17 +199,20 @@ def choose_levels(
     return found
 
 
-def quality(probabilities: Floats, right: Bools, *, independent: bool) -> dict[str, float]:
-    """Negative log likelihood, calibration errors, accuracy and confidence of probabilities."""
+def quality(probabilities: Floats, right: Bools, *, independent: bool) -> Numbers:
+    """Negative log likelihood, calibration errors, confidence, and how much is right.
+
+    That is the accuracy; where labels are independent the precision of those from one half on.
+    """
     confidence, correct = judged(probabilities, right, independent=independent)
     found = {
         "nll": negative_log_likelihood(probabilities, right, independent=independent),
         "ece_width": calibration_error(bins_of_width(confidence, correct)),
         "ece_mass": calibration_error(bins_of_mass(confidence, correct)),
-        "accuracy": correct.mean(),
-        "confidence": confidence.mean(),
+        "precision" if independent else "accuracy": correct.mean() if len(correct) else None,
+        "confidence": confidence.mean() if len(correct) else None,
     }
-    return {name: _rounded(value) for name, value in found.items()}
+    return {name: value if value is None else _rounded(value) for name, value in found.items()}
 
 
 def _judge_levels(

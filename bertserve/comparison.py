@@ -36,7 +36,7 @@ class Comparison:
 
     only_one, only_other   texts that only the first, and only the other, has wholly right
     p_value                of McNemar's exact test: how likely models that are equally good differ so much
-    differences            accuracy, nll, brier and ece_width, by the paired bootstrap
+    differences            accuracy (exact_match if independent), nll, brier and ece_width, by bootstrap
     labels_changed         share of texts that get another label, or other labels
     largest_shift          of any label's probability on any text
     mean_shift             mean over all labels of all texts
@@ -89,6 +89,7 @@ def compare(
         only_other=only_other,
         p_value=mcnemar(only_one, only_other),
         differences=_differences(
+            independent,
             terms_of_texts(one, right, independent=independent, thresholds=thresholds),
             terms_of_texts(other, right, independent=independent, thresholds=other_thresholds),
         ),
@@ -118,13 +119,16 @@ def mcnemar(only_one: int, only_other: int) -> float:
     return float(stats.binomtest(only_one, only_one + only_other).pvalue)
 
 
-def _differences(one: Floats, other: Floats) -> dict[str, Difference]:
+def _differences(independent: bool, one: Floats, other: Floats) -> dict[str, Difference]:
     """Of terms of the same texts, both drawn alike."""
     values = figures(other.mean(axis=0)) - figures(one.mean(axis=0))
     found = intervals(
-        [figures(b) - figures(a) for a, b in zip(resampled(one), resampled(other), strict=True)]
+        [figures(b) - figures(a) for a, b in zip(resampled(one), resampled(other), strict=True)],
+        values,
     )
     return {
-        name: Difference(float(value), *found[name])
+        "exact_match" if independent and name == "accuracy" else name: Difference(
+            float(value), *found[name]
+        )
         for name, value in zip(FIGURES, values, strict=True)
     }

@@ -59,13 +59,16 @@ class Coverage:
 class Evaluation:
     """What was found on `texts` texts; None where a figure cannot be computed.
 
-    accuracy              share of texts whose most probable label is right (all labels, if independent)
+    accuracy              share of texts whose most probable label is right; none where independent
+    exact_match           share of texts whose labels are all right; where independent
     top                   k → share of texts with the right label among the k most probable
     macro_f1              mean over the labels that were right or predicted at least once
     nll, brier            negative log likelihood in nats, Brier score summed over labels; means of texts
-    ece_width, ece_mass   expected calibration error over bins of equal width, and of equal mass
-    confidence            mean of the probability of what was predicted; of each label where independent
-    correct               share of these predictions that is right: the accuracy, unless independent
+    ece_width, ece_mass   expected calibration error over bins of equal width, and of equal mass, of what
+                          was predicted: of a text's label, where independent of each that it is given
+    ece_labels            mean of the expected calibration errors of the labels
+    confidence            mean of the probability of what was predicted
+    correct               share of what was predicted that is right: the accuracy, or the precision
     intervals             figure → 95 % interval, see bootstrap
     bins                  those of equal width, for a reliability diagram
     coverage              by rising share, the most confident first
@@ -75,17 +78,19 @@ class Evaluation:
     texts: int
     labels: list[str]
     independent: bool
-    accuracy: float
+    accuracy: float | None
+    exact_match: float | None
     top: dict[int, float]
     macro_f1: float | None
     micro_f1: float | None
     weighted_f1: float | None
     nll: float
     brier: float
-    ece_width: float
-    ece_mass: float
-    confidence: float
-    correct: float
+    ece_width: float | None
+    ece_mass: float | None
+    ece_labels: float
+    confidence: float | None
+    correct: float | None
     mean_average_precision: float | None
     intervals: dict[str, Interval]
     bins: list[Bin]
@@ -123,7 +128,17 @@ def evaluate(
     check(probabilities, right, labels, independent=independent)
     probabilities = np.asarray(probabilities, dtype=np.float64)
     predicted = predictions(probabilities, independent=independent, thresholds=thresholds)
-    confidence, correct = judged(probabilities, right, independent=independent)
+    confidence, correct = judged(
+        probabilities, right, independent=independent, thresholds=thresholds
+    )
+    exact = float(metrics.accuracy_score(right, predicted))
+    intervals = bootstrap_intervals(
+        probabilities, right, independent=independent, thresholds=thresholds
+    )
+    if independent:
+        intervals = {"exact_match" if k == "accuracy" else k: v for k, v in intervals.items()}
+    if not len(confidence):
+        intervals.pop("ece_width")
     bins = bins_of_width(confidence, correct)
     of_labels = score_labels(probabilities, right, predicted, labels, independent, thresholds)
     averages = [each.average_precision for each in of_labels if each.average_precision is not None]
@@ -132,7 +147,8 @@ def evaluate(
         texts=len(right),
         labels=list(labels),
         independent=independent,
-        accuracy=float(metrics.accuracy_score(right, predicted)),
+        accuracy=None if independent else exact,
+        exact_match=exact if independent else None,
         top={} if independent else _top(probabilities, right),
         macro_f1=mean_f1(right, predicted, "macro"),
         micro_f1=mean_f1(right, predicted, "micro"),
@@ -141,12 +157,11 @@ def evaluate(
         brier=float(brier_of_texts(probabilities, right).mean()),
         ece_width=calibration_error(bins),
         ece_mass=calibration_error(bins_of_mass(confidence, correct)),
-        confidence=float(confidence.mean()),
-        correct=float(correct.mean()),
+        ece_labels=float(np.mean([each.ece for each in of_labels if each.ece is not None])),
+        confidence=float(confidence.mean()) if len(confidence) else None,
+        correct=float(correct.mean()) if len(confidence) else None,
         mean_average_precision=float(np.mean(averages)) if averages else None,
-        intervals=bootstrap_intervals(
-            probabilities, right, independent=independent, thresholds=thresholds
-        ),
+        intervals=intervals,
         bins=bins,
         coverage=_coverage(confidence, correct),
         confusions=[] if counts is None else most_confused(counts, labels),
@@ -228,6 +243,8 @@ def _top(probabilities: Floats, right: Bools) -> dict[int, float]:
 
 def _coverage(confidence: Floats, correct: Bools) -> list[Coverage]:
     """Points of the curve; equal confidences are kept or left out together."""
+    if not len(confidence):
+        return []
     order = np.argsort(-confidence, kind="stable")
     falling, right_so_far = -confidence[order], np.cumsum(correct[order])
     wanted = np.linspace(1, len(order), min(_POINTS, len(order))).astype(int)

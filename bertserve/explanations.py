@@ -13,6 +13,7 @@ from string import Template
 from .results import Explanation, Input, Word
 
 _LISTED = 20
+FLOOR = 0.5  # logits: what a word adds at least to be shown at full strength
 
 _PAGE = Template("""\
 <!DOCTYPE html>
@@ -39,6 +40,7 @@ footer { font-size: .875rem; opacity: .8; overflow-wrap: anywhere; }
 </head>
 <body>
 <h1>$label <small>$probability</small></h1>
+$remark
 $texts
 <table>
 <tr><th>word</th>$of<th>adds to the logit</th></tr>
@@ -69,6 +71,7 @@ def page(text: Input, explanation: Explanation) -> str:
             f'<p class="text">{"".join(_coloured(content, of, explanation))}</p>'
             for of, content in texts.items()
         ),
+        remark=f"<p>{escape(said)}</p>" if (said := remark(explanation)) else "",
         of="<th>of</th>" if is_pair else "",
         rows="\n".join(_row(word, is_pair) for word in listed),
         logit=f"{explanation.logit:.3f}",
@@ -83,9 +86,9 @@ def page(text: Input, explanation: Explanation) -> str:
 def parts(text: str, of: str, explanation: Explanation) -> Iterator[tuple[str, float]]:
     """The text in pieces, and how strong each is: from -1 against the label to 1 for it.
 
-    What is of no word has no strength. The strongest word of all has 1 or -1.
+    What is of no word has no strength. The strongest word of all has 1 or -1, if it is worth it.
     """
-    most = max((abs(word.attribution) for word in explanation.words), default=0.0) or 1.0
+    most = full_strength(explanation)
     end = 0
     for word in explanation.words:
         if word.of != of:
@@ -98,6 +101,22 @@ def parts(text: str, of: str, explanation: Explanation) -> Iterator[tuple[str, f
         yield text[end:], 0.0
 
 
+def full_strength(explanation: Explanation) -> float:
+    """What a word adds that is shown at full strength: as much as the strongest, but FLOOR at least."""
+    return max(FLOOR, *(abs(word.attribution) for word in explanation.words), 0.0)
+
+
+def remark(explanation: Explanation) -> str | None:
+    """A sentence where the words carry next to nothing, or no figure can be relied on."""
+    moved = explanation.logit - explanation.baseline_logit
+    strongest = max((abs(word.attribution) for word in explanation.words), default=0.0)
+    if explanation.completeness_gap > max(strongest, abs(moved) / 2, 0.01):
+        return "The figures miss the change of the logit by more than they are: they say nothing."
+    if sum(abs(word.attribution) for word in explanation.words) < FLOOR:
+        return f"Together the words move the logit by {moved:+.2g}: none of them carries this prediction."
+    return None
+
+
 def _coloured(text: str, of: str, explanation: Explanation) -> Iterator[str]:
     for part, strength in parts(text, of, explanation):
         if not strength:
@@ -106,7 +125,7 @@ def _coloured(text: str, of: str, explanation: Explanation) -> Iterator[str]:
         kind = "for" if strength > 0 else "against"
         yield (
             f'<span class="word {kind}" style="--strength: {abs(strength):.3f}" '
-            f'title="{strength:+.0%} of the strongest">{escape(part)}</span>'
+            f'title="{strength:+.0%} of full strength">{escape(part)}</span>'
         )
 
 

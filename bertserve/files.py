@@ -11,6 +11,7 @@ from .errors import ConfigError, TextError
 from .results import Input, Pair, Prediction
 
 LONGEST_FIELD = 10_000_000
+PAIR_COLUMN = "text_pair"  # of second texts, as the wire calls them
 # what details add to a row
 _DETAILS = (
     "labels", "set", "set_coverage", "margin", "entropy", "calibrated", "logits", "tokens", "truncated",
@@ -29,11 +30,11 @@ def read_texts(
     """The texts of an open file; how it is read follows from its name: .csv, .jsonl, or a text a line.
 
     column, pair_column   where the texts stand in a .csv or .jsonl file; the first is `text`, or the only
-                          column there is, if not given
+                          column there is, if not given; the second `text_pair`, where there is one
     """
     lines = _without_mark(lines)
     try:
-        if name.endswith(".csv"):
+        if name.endswith((".csv", ".tsv")):
             yield from _read_csv(lines, name, column, pair_column)
         elif name.endswith((".jsonl", ".ndjson")):
             yield from _read_jsonl(lines, name, column or "text", pair_column)
@@ -55,11 +56,13 @@ def _read_csv(
     lines: Iterable[str], name: str, column: str | None, pair_column: str | None
 ) -> Iterator[Input]:
     csv.field_size_limit(LONGEST_FIELD)
-    rows = csv.DictReader(lines)
+    rows = csv.DictReader(lines, delimiter="\t" if name.endswith(".tsv") else ",")
     columns = list(rows.fieldnames or ())
     if not columns:
         raise ConfigError(f"{name} is empty; its first line must name its columns")
     column = column or (columns[0] if len(columns) == 1 else "text")
+    if pair_column is None and PAIR_COLUMN in columns and column != PAIR_COLUMN:
+        pair_column = PAIR_COLUMN
     for wanted in filter(None, (column, pair_column)):
         if wanted not in columns:
             raise ConfigError(
@@ -83,7 +86,10 @@ def _read_jsonl(
         if isinstance(value, str) and pair_column is None:
             yield value
         elif isinstance(value, dict):
-            yield _input(value, column, pair_column, f"{name}, line {number}")
+            second = PAIR_COLUMN if value.get(PAIR_COLUMN) is not None else None
+            if column == PAIR_COLUMN:
+                second = None
+            yield _input(value, column, pair_column or second, f"{name}, line {number}")
         else:
             raise ConfigError(f"{name}, line {number}: write an object or a text")
 

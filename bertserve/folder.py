@@ -26,7 +26,7 @@ TOKENIZER_FILES = (
 _VOCABULARIES = ("vocab.txt", "vocab.json", "*.model")
 
 # settings that logits depend on, so that a calibration is for these alone
-FITTED_WITH = ("max_length", "long_text", "stride", "aggregation")
+FITTED_WITH = ("max_length", "long_text", "stride", "aggregation", "pairs")
 
 
 def check_folder(model_dir: Path, *, convert_weights: bool = False) -> None:
@@ -85,12 +85,21 @@ def check_calibration(model_dir: Path, settings: Settings) -> None:
     again = f"run `bertserve calibrate` again, or delete {model_dir / calibration_file.FILE_NAME}"
     if fitted.get("weights", "") != weights_digest(model_dir):
         raise PackageError(f"the calibration of {model_dir} was fitted on other weights; {again}")
+    before_all = fitted.get("settings") or {}
     for name in FITTED_WITH:
-        before, now = (fitted.get("settings") or {}).get(name), getattr(settings, name)
+        now = getattr(settings, name)
+        before = before_all.get(name, now if name == "pairs" else None)  # older ones do not say
         if before != now:
             raise PackageError(
                 f"the calibration of {model_dir} was fitted with {name} {before}, not {now}; {again}"
             )
+
+
+def fitted_on_pairs(model_dir: Path) -> bool:
+    """Whether a folder's calibration was fitted on pairs, so that its model classifies pairs."""
+    found = calibration_file.read_calibration(model_dir) or {}
+    fitted = found.get("provenance") or {}
+    return bool((fitted.get("settings") or {}).get("pairs"))
 
 
 def weights_digest(model_dir: Path) -> str:

@@ -4,7 +4,8 @@
     calibration_error(bins_of_width(confidence, correct))
 
 Probabilities are float [texts, labels], right labels bool [texts, labels]. Where labels are independent
-each label of each text is a prediction: that the text has it, or that it has not.
+the predictions of a text are the labels that are answered for it: nearly all others are absent, and
+rightly so, and would drown what is said.
 """
 
 from __future__ import annotations
@@ -46,15 +47,20 @@ def predictions(
     return np.asarray(np.eye(probabilities.shape[1], dtype=bool)[probabilities.argmax(axis=1)])
 
 
-def judged(probabilities: Floats, right: Bools, *, independent: bool) -> tuple[Floats, Bools]:
-    """Confidence in each prediction, and whether it is right; of each label where independent.
+def judged(
+    probabilities: Floats,
+    right: Bools,
+    *,
+    independent: bool,
+    thresholds: Sequence[float] | None = None,
+) -> tuple[Floats, Bools]:
+    """Confidence in each prediction, and whether it is right, [predictions].
 
-    Thresholds do not matter here: what is judged is the probability of the likelier side.
+    One a text; where labels are independent, each label that reaches its threshold, maybe none.
     """
-    predicted = predictions(probabilities, independent=independent)
+    predicted = predictions(probabilities, independent=independent, thresholds=thresholds)
     if independent:
-        confidence = np.where(predicted, probabilities, 1 - probabilities)
-        return confidence.ravel(), np.asarray(predicted == right).ravel()
+        return probabilities[predicted], right[predicted]
     return probabilities.max(axis=1), np.asarray((predicted & right).any(axis=1))
 
 
@@ -106,9 +112,14 @@ def bins_of_mass(confidence: Floats, correct: Bools, bins: int = BINS) -> list[B
     return [_bin(confidence[low:high], correct[low:high]) for low, high in pairwise(edges)]
 
 
-def calibration_error(bins: Sequence[Bin]) -> float:
-    """Mean distance between confidence and accuracy, weighted by the predictions of each bin."""
+def calibration_error(bins: Sequence[Bin]) -> float | None:
+    """Mean distance between confidence and accuracy, weighted by the predictions of each bin.
+
+    None where there are no predictions.
+    """
     total = sum(each.count for each in bins)
+    if not total:
+        return None
     gaps = (
         each.count * abs(each.confidence - each.accuracy)
         for each in bins

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ConfigError
-from .files import LONGEST_FIELD
+from .files import LONGEST_FIELD, PAIR_COLUMN
 from .results import Input, Pair
 
 _LABEL_COLUMNS = ("label", "labels", "category", "intent", "class", "target")
@@ -31,7 +31,11 @@ _LONGEST_SHOWN = 60  # characters
 
 @dataclass(frozen=True)
 class Columns:
-    """Where things stand in a file; None: labels in `label`, `category` or the like, no second texts."""
+    """Where things stand in a file.
+
+    None: second texts in `text_pair`, if there is such a column; labels in `label`, `category` or the
+    like.
+    """
 
     text: str = "text"
     pair: str | None = None
@@ -46,6 +50,11 @@ class Labelled:
     right: NDArray[np.bool_]
     source: str
     sha256: str
+
+    @property
+    def pairs(self) -> bool:
+        """Whether every text has a second one."""
+        return all(isinstance(text, Pair) for text in self.texts)
 
     @property
     def indices(self) -> NDArray[np.intp]:
@@ -80,9 +89,10 @@ def read_labelled(
     names = list(rows[0][1])
     usual = next((name for name in _LABEL_COLUMNS if name in names), "label")
     label_column = columns.label or usual
+    pair_column = columns.pair or (PAIR_COLUMN if PAIR_COLUMN in names else None)
     for wanted, option in (
         (columns.text, "--column"),
-        (columns.pair, "--pair-column"),
+        (pair_column, "--pair-column"),
         (label_column, "--label-column"),
     ):
         if wanted and wanted not in names:
@@ -94,7 +104,7 @@ def read_labelled(
     texts: list[Input] = []
     right = np.zeros((len(rows), len(labels)), dtype=bool)
     for index, (place, row) in enumerate(rows):
-        texts.append(_text(row, columns.text, columns.pair, place))
+        texts.append(_text(row, columns.text, pair_column, place))
         found = _labels(row.get(label_column), numbers, independent, place)
         if not independent and len(found) != 1:
             raise ConfigError(f"{place}: a text has one label here, not {len(found)}")
@@ -114,12 +124,12 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             for number, line in enumerate(lines, start=1):
                 if line.strip():
                     yield f"{path}, line {number}", _object(line, f"{path}, line {number}")
-        elif name.endswith(".csv"):
-            reader = csv.DictReader(lines)
+        elif name.endswith((".csv", ".tsv")):
+            reader = csv.DictReader(lines, delimiter="\t" if name.endswith(".tsv") else ",")
             for row in reader:
                 yield f"{path}, line {reader.line_num}", row
         else:
-            raise ConfigError(f"{path} is none of .csv, .jsonl and .parquet; convert it")
+            raise ConfigError(f"{path} is none of .csv, .tsv, .jsonl and .parquet; convert it")
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -127,7 +137,7 @@ def _parquet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         from pyarrow import ArrowInvalid, parquet
     except ImportError:
         raise ConfigError(
-            f"{path} needs pyarrow; install it with `pip install 'bertserve[parquet]'`"
+            f"{path} needs pyarrow; install it with `pip install 'bertserve[evaluate]'`"
         ) from None
     try:
         table = parquet.read_table(path)
@@ -166,10 +176,10 @@ def _label(value: Any, numbers: Mapping[str, int], place: str) -> int:
     """The number of a label; a name that looks like a number is a name first."""
     if str(value) in numbers:
         return numbers[str(value)]
-    name = str(value)
+    name = str(value).strip().removesuffix(".0")  # as columns with gaps have whole numbers
     if name.isdecimal() and len(name) < _LONGEST_NUMBER and int(name) < len(numbers):
         return int(name)
-    known = ", ".join(list(numbers)[:5])
+    known = ", ".join(f'"{label}"' for label in list(numbers)[:5])
     shown = value if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}…"
     raise ConfigError(
         f"{place}: {shown!r} is no label of this model; it has {len(numbers)}: {known}"

@@ -21,7 +21,8 @@ from ts.context import RequestProcessor
 from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 from ts.model_loader import ModelLoaderFactory
 
-TEXT = b"Does it answer?"
+ALONE = {"text": "Does it answer?"}
+PAIR = {**ALONE, "text_pair": "It does."}
 
 
 def open_archive(folder: str) -> dict[str, Any]:
@@ -33,9 +34,10 @@ def open_archive(folder: str) -> dict[str, Any]:
     service = ModelLoaderFactory.get_model_loader().load(
         manifest["modelName"], folder, manifest["handler"], None, 1, None, True, metrics
     )
-    headers: dict[str, Any] = {"url_path": "", "body": {"content-type": "text/plain"}}
-    answer = ask(service, {"body": TEXT}, headers)
     description = ask(service, {}, {"describe": "True"})
+    body = json.dumps(PAIR if description["pairs"] else ALONE).encode()
+    headers: dict[str, Any] = {"url_path": "", "body": {"content-type": "application/json"}}
+    answer = ask(service, {"body": body}, headers)
     if set(answer) != set(description["labels"]):
         raise RuntimeError(f"the model answered {sorted(answer)[:3]} and not all of its labels")
     return description

@@ -69,7 +69,7 @@ def reliability(bins: list[Bin]) -> str:
         top.bar(0, 0, color=TWO, alpha=0.6, label="too sure")
         top.bar(0, 0, color=THREE, alpha=0.6, label="not sure enough")
         _legend_above(top)
-        top.set(ylim=(0, 1), ylabel="accuracy")
+        top.set(ylim=(0, 1), ylabel="right")
         _percent(top.yaxis)
         bottom.set(xlim=(0, 1), xlabel="confidence", ylabel="how many")
         bottom.set_yscale("symlog", linthresh=1)
@@ -113,10 +113,10 @@ def coverage(points: list[Coverage], other: list[Coverage] | None = None) -> str
                     color=colour, linewidth=2, label=label if other else None,
                     marker="o" if len(curve) < 3 else None, clip_on=False,
                 )  # fmt: skip
-        lowest = min(each.accuracy for each in [*points, *(other or [])])
+        lowest = min((each.accuracy for each in [*points, *(other or [])]), default=0.0)
         floor = max(0, np.floor((lowest - 0.01) * 20) / 20)
         axes.set(xlim=(0, 1.01), ylim=(floor, 1 + (1 - floor) * 0.03))
-        axes.set(xlabel="kept, the most confident first", ylabel="accuracy on those")
+        axes.set(xlabel="kept, the most confident first", ylabel="right of those")
         if other:
             axes.legend(loc="lower left")
         _percent(axes.xaxis)

@@ -1,8 +1,8 @@
 """How far the precision that a model is served in moves its probabilities from those of float32.
 
 Run as a program, with an archive's folder as its argument and as PYTHONPATH, and the texts as JSON on
-standard input: it uses the archive's own handler and kernels. The last line of its output is one JSON
-object, what `measure` returns or {"error"}.
+standard input, each a text or a pair of them: it uses the archive's own handler and kernels. The last
+line of its output is one JSON object, what `measure` returns or {"error"}.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # in the archive's process there is no bertserve
+    from bertserve.results import Input
 
 FILE_NAME = "precision.json"
 GOLDEN = "golden.json"
@@ -27,14 +30,15 @@ def sample_texts() -> list[str]:
     return SAMPLE.read_text(encoding="utf-8").splitlines()
 
 
-def measure_in_archive(root: Path, texts: Sequence[str]) -> dict[str, Any]:
+def measure_in_archive(root: Path, texts: Sequence[Input]) -> dict[str, Any]:
     """What `measure` finds for an archive's folder, in a process of its own."""
+    given = [text if isinstance(text, str) else (text.text, text.text_pair) for text in texts]
     environment = {**os.environ, "PYTHONPATH": str(root), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, "-B", str(Path(__file__)), str(root)],
         cwd=root,
         env=environment,
-        input=json.dumps(texts),
+        input=json.dumps(given),
         capture_output=True,
         text=True,
         check=False,
@@ -45,11 +49,13 @@ def measure_in_archive(root: Path, texts: Sequence[str]) -> dict[str, Any]:
     return {"error": (done.stderr.strip().splitlines() or ["it died"])[-1]}
 
 
-def measure(root: Path, texts: Sequence[str]) -> dict[str, Any]:
+def measure(root: Path, given: Sequence[str | Sequence[str]]) -> dict[str, Any]:
     """Precision, texts, and labels_changed, largest_shift and mean_shift of probabilities, of 1.
 
+    On the given texts; on our own where there are none.
+
     `failed` counts texts that are classified in float32 alone. `golden` are the probabilities that our
-    own texts get in the precision that is served.
+    own texts get in the precision that is served: by text, or a list where texts are pairs.
     """
     import torch
     import yaml
@@ -62,14 +68,20 @@ def measure(root: Path, texts: Sequence[str]) -> dict[str, Any]:
     on_gpu = torch.cuda.is_available() and wanted.precision != "int8"
     device = torch.device("cuda" if on_gpu else "cpu")
 
-    own = sample_texts()
+    own: list[Any] = sample_texts()
+    if wanted.pairs:
+        own = list(zip(own, own[1:] + own[:1], strict=True))
+    texts = list(given) or own
+
+    def as_text(each: Any) -> Text:
+        return Text(each) if isinstance(each, str) else Text(*each)
 
     def predict(precision: str) -> tuple[str, list[dict[str, float]]]:
         settings = replace(wanted, precision=precision, token_budget=2048)
         pipeline = Pipeline(root / "model", settings, device)
         results = [
-            *pipeline([Text(text) for text in texts]),
-            *pipeline([Text(text) for text in own]),
+            *pipeline([as_text(each) for each in texts]),
+            *pipeline([as_text(each) for each in own]),
         ]
         return pipeline.precision, [
             result.probabilities if isinstance(result, Prediction) else {} for result in results
@@ -77,7 +89,11 @@ def measure(root: Path, texts: Sequence[str]) -> dict[str, Any]:
 
     precision, chosen = predict(wanted.precision)
     exact = chosen if precision == "float32" else predict("float32")[1]
-    golden = {text: found for text, found in zip(own, chosen[len(texts) :], strict=True) if found}
+    golden = [
+        (text, {label: round(value, _DIGITS) for label, value in found.items()})
+        for text, found in zip(own, chosen[len(texts) :], strict=True)
+        if found
+    ]
     chosen, exact = chosen[: len(texts)], exact[: len(texts)]
     pairs = [(a, b) for a, b in zip(chosen, exact, strict=True) if a and b]
     shifts = [abs(a[label] - b[label]) for a, b in pairs for label in b]
@@ -90,9 +106,7 @@ def measure(root: Path, texts: Sequence[str]) -> dict[str, Any]:
         "labels_changed": float(f"{changed / max(1, len(pairs)):.2g}"),
         "largest_shift": float(f"{max(shifts, default=0):.2g}"),
         "mean_shift": float(f"{sum(shifts) / max(1, len(shifts)):.2g}"),
-        "golden": {
-            text: {k: round(v, _DIGITS) for k, v in found.items()} for text, found in golden.items()
-        },
+        "golden": golden if wanted.pairs else dict(golden),
     }
 
 

@@ -88,7 +88,7 @@ def archived(archive: Path) -> Model:
     names = ("name", "version", "labels", "activation", "precision", "calibration", "sha256")
     facts = {name: found[name] for name in names}
     return Model(
-        {"source": archive.name, **facts},
+        {"source": archive.name, "pairs": found["settings"].get("pairs", False), **facts},
         lambda texts, report: score_archive(archive, texts, report),
     )
 
@@ -97,7 +97,7 @@ def served(server: Server, name: str, version: str | None = None) -> Model:
     """A model that is served, over HTTP."""
     with server.client(name, version=version) as client:
         description = client.describe()
-    names = ("version", "labels", "activation", "precision", "calibration")
+    names = ("version", "labels", "activation", "precision", "calibration", "pairs")
     facts = {each: getattr(description, each) for each in names}
 
     def score(texts: Sequence[Input], report: Callable[[int], None]) -> Scores:
@@ -105,6 +105,16 @@ def served(server: Server, name: str, version: str | None = None) -> Model:
             return score_served(client, texts, report)
 
     return Model({"source": server.addresses.inference, "name": name, **facts}, score)
+
+
+def check_apart(one: Model, other: Model) -> None:
+    """ConfigError where a model would be compared with itself."""
+    names = ("source", "name", "version") if "sha256" not in one.facts else ("sha256",)
+    if all(one.facts.get(name) == other.facts.get(name) for name in names):
+        raise ConfigError(
+            f"{one.facts['name']} {one.facts['version']} would be compared with itself; "
+            "name another archive, or another version as NAME@VERSION"
+        )
 
 
 def compare(one: Judged, other: Judged) -> Comparison:
@@ -155,6 +165,11 @@ def judge(
     labelled = read_labelled(
         data, numbered, independent=model.independent, columns=columns or Columns()
     )
+    if model.facts.get("pairs") and not labelled.pairs:
+        raise ConfigError(
+            f"{model.facts['name']} classifies pairs, and {data} has no second texts; "
+            "give their column with --pair-column"
+        )
     labelled = replace(labelled, right=labelled.right[:, order])
     total = len(labelled.texts)
     scores = model.score(labelled.texts, lambda done: report(done, total))
@@ -177,4 +192,12 @@ def _decisions(levels: dict[str, Any], probabilities: Floats, right: Bools) -> d
     if wanted := levels.get("sets"):
         held = asdict(sets(probabilities, right, as_compared(wanted["level"])))
         found["sets"] = {"wanted": wanted["coverage"], **held}
+    if thresholds := levels.get("thresholds"):
+        said = probabilities >= [math.inf if t is None else as_compared(t) for t in thresholds]
+        found["thresholds"] = {
+            "said": int(said.sum()),
+            "precision": float(right[said].mean()) if said.any() else None,
+            "recall": float(said[right].mean()) if right.any() else None,
+            "never": [t is None for t in thresholds].count(True),
+        }
     return found

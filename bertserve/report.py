@@ -22,7 +22,18 @@ from . import plots
 from .comparison import Comparison
 from .errors import ConfigError
 from .evaluation import Evaluation, OfLabel, Worst
-from .wording import calibrated, cards, leaning, number, percent, rows, sure_and_wrong, verdict
+from .wording import (
+    calibrated,
+    cards,
+    decided,
+    is_calibrated,
+    leaning,
+    number,
+    percent,
+    rows,
+    sure_and_wrong,
+    verdict,
+)
 
 _HERE = Path(__file__).parent
 
@@ -62,16 +73,28 @@ def write_report(
     other: Other | None = None,
     calibration: Mapping[str, Any] | None = None,
     worst: Sequence[Worst] | None = None,
+    decisions: Mapping[str, Any] | None = None,
+    fitted_on_these: bool = False,
 ) -> None:
     """Write one HTML file.
 
     other         a second model, to stand beside the first
     calibration   what the archive's calibration.json holds
     worst         texts to show with their labels; none are shown if not given
+    decisions     what the archive's thresholds and sets do on these texts
+    fitted_on_these  whether the calibration was fitted on these very texts
 
     ConfigError where the file cannot be written.
     """
-    html = render(provenance, evaluation, other=other, calibration=calibration, worst=worst)
+    html = render(
+        provenance,
+        evaluation,
+        other=other,
+        calibration=calibration,
+        worst=worst,
+        decisions=decisions,
+        fitted_on_these=fitted_on_these,
+    )
     try:
         path.write_bytes(html.encode("utf-8", "replace"))  # a text may hold half of a character
     except OSError as error:
@@ -85,6 +108,8 @@ def render(
     other: Other | None = None,
     calibration: Mapping[str, Any] | None = None,
     worst: Sequence[Worst] | None = None,
+    decisions: Mapping[str, Any] | None = None,
+    fitted_on_these: bool = False,
 ) -> str:
     """The HTML; for what is in it see write_report."""
     style = (_HERE / "report.css").read_text(encoding="utf-8")
@@ -109,7 +134,9 @@ def render(
         other=other,
         rows=rows(evaluation, other.evaluation, other.comparison) if other else [],
         verdict=verdict(other.comparison) if other else "",
-        calibration=calibration,
+        calibration=calibration if is_calibrated(calibration) else None,
+        decisions=decided(decisions or {}),
+        fitted_on_these=fitted_on_these,
         calibrated=calibrated(calibration or {}),
         worst=worst,
         label=_breakable,

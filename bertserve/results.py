@@ -83,13 +83,16 @@ class Prediction:
 
     @property
     def label(self) -> str | None:
-        """The most probable label; None where it does not reach the archive's threshold."""
+        """The most probable label that may be answered; None where none reaches its threshold."""
+        if self.labels:
+            return self.labels[0]
         return None if self.decided is False else next(iter(self.probabilities))
 
     @property
     def probability(self) -> float:
-        """The probability of the most probable label."""
-        return next(iter(self.probabilities.values()))
+        """The probability of the label, or of the most probable one where none is answered."""
+        first = next(iter(self.probabilities))
+        return self.probabilities.get(self.label or first, self.probabilities[first])
 
 
 @dataclass(frozen=True)
@@ -187,6 +190,7 @@ class Model:
 class Description:
     """What a handler says of what it loaded; see `bertserve inspect` for the words.
 
+    `pairs` says that every text needs a second one.
     `forward` is how micro-batches are computed: `packed`, `padded`, or `unpadded` (docs/packaging.md).
     """
 
@@ -206,6 +210,7 @@ class Description:
     forward: str | None = None
     long_text: str = "truncate"
     aggregation: str = "mean"
+    pairs: bool = False
 
 
 def to_wire(text: Input) -> dict[str, str]:

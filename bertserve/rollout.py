@@ -270,7 +270,7 @@ def _alone(server: Server) -> AbstractContextManager[None]:
     return alone(Path(server.directory) / "rollout.lock", refusal)
 
 
-def _prove(server: Server, model: Model, own: Sequence[tuple[str, dict[str, float]]]) -> None:
+def _prove(server: Server, model: Model, own: Sequence[tuple[Input, dict[str, float]]]) -> None:
     """ServerError where a worker answers otherwise than the archive says."""
     with server.client(model.name, version=model.version) as client:
         near = _NEAR.get(client.describe().precision, _NEAR_IN_HALF_PRECISION)
@@ -287,8 +287,12 @@ def _prove(server: Server, model: Model, own: Sequence[tuple[str, dict[str, floa
                 if moved > near:
                     raise ServerError(
                         f"its probabilities differ by {moved:.2g} from those computed when it was "
-                        f"packaged, for the text {text[:40]!r}; {near:.0e} is allowed"
+                        f"packaged, for the text {_begun(text)!r}; {near:.0e} is allowed"
                     )
+
+
+def _begun(text: Input) -> str:
+    return (text if isinstance(text, str) else text.text)[:40]
 
 
 def _check(comparison: Comparison, limits: Limits) -> None:
@@ -311,7 +315,7 @@ def _check_time(seconds: float, before: float, limits: Limits) -> None:
 def _watch(
     server: Server,
     model: Model,
-    text: str,
+    text: Input,
     seconds: float,
     limits: Limits,
     comparison: Comparison | None,

@@ -5,6 +5,9 @@
 Temperature scaling divides all logits by one number, so that no text gets another label. Vector scaling
 has a factor and an offset for each label. Platt scaling and isotonic regression are for labels that are
 independent, each for itself. The handler computes with the numbers, see handler/calibration_file.py.
+
+Whatever the method, a higher logit never makes its own label less probable, and no fit claims more than
+its texts bear: n texts that are all right bear (n + ½) / (n + 1), the mean of Jeffreys' posterior.
 """
 
 from __future__ import annotations
@@ -15,8 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import optimize, special
-from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
 
 from .errors import ConfigError
 from .handler.calibration import Calibration
@@ -25,8 +26,11 @@ from .handler.probabilities import activate
 from .judging import Bools, Floats
 
 _TEMPERATURES = (0.05, 20.0)
-_HIGHEST = 12.0  # of a logit that isotonic regression gives; its probability is 1 - 6e-6
-_DIGITS = 6
+_SPREAD = 0.5  # of logarithms of factors of vector scaling, as its prior has it
+_FLATTEST = 0.01  # factor of Platt scaling, of logits whose standard deviation is 1
+_CELLS = 10  # of isotonic regression in a standard deviation of the logits
+_FINEST = 1e-4  # cell, as a share of the largest logit
+_DIGITS = 7  # significant ones, as float32 has them
 
 Numbers = dict[str, Any]
 
@@ -62,12 +66,25 @@ def plain(logits: Floats, *, independent: bool) -> Floats:
     return np.asarray(found.numpy(), dtype=np.float64)
 
 
+def bearable(right: Any, texts: Any) -> Any:
+    """The probability that is borne by so many right ones among so many texts."""
+    return (right + 0.5) / (texts + 1)
+
+
+def learnable(right: Bools) -> Bools:
+    """Labels that some texts have and others have not, bool [labels]; of others nothing can be learnt."""
+    return np.asarray(right.any(axis=0) & ~right.all(axis=0))
+
+
 def _fit_temperature(logits: Floats, right: Bools, independent: bool) -> Numbers:
+    targets = _targets(right, independent)
+
     def loss(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)
         if independent:
-            return float(-special.log_expit(np.where(right, scaled, -scaled)).sum())
-        return float(-special.log_softmax(scaled, axis=1)[right].sum())
+            of_labels = targets * special.log_expit(scaled)
+            return float(-(of_labels + (1 - targets) * special.log_expit(-scaled)).sum())
+        return float(-(targets * special.log_softmax(scaled, axis=1)).sum())
 
     bounds = tuple(map(np.log, _TEMPERATURES))
     found = optimize.minimize_scalar(loss, bounds=bounds, method="bounded")
@@ -75,53 +92,110 @@ def _fit_temperature(logits: Floats, right: Bools, independent: bool) -> Numbers
 
 
 def _fit_vector(logits: Floats, right: Bools, _: bool) -> Numbers:
+    """Factors are positive, and alike where the texts do not tell them apart.
+
+    Of two labels only the difference of their scaled logits matters, so their factors are told apart by
+    noise alone: a prior on the logarithms, normal around their mean, decides.
+    """
     texts, labels = logits.shape
+    targets = _targets(right, independent=False)
 
     def loss(numbers: Floats) -> tuple[float, Floats]:
-        weights, biases = numbers.reshape(2, labels)
+        logarithms, biases = numbers.reshape(2, labels)
+        weights, apart = np.exp(logarithms), (logarithms - logarithms.mean()) / _SPREAD
         scaled = logits * weights + biases
-        surplus = special.softmax(scaled, axis=1) - right
-        gradient = np.concatenate([(surplus * logits).sum(axis=0), surplus.sum(axis=0)])
-        return float(-special.log_softmax(scaled, axis=1)[right].sum() / texts), gradient / texts
+        surplus = special.softmax(scaled, axis=1) - targets
+        of_weights = (surplus * logits).sum(axis=0) * weights + apart / _SPREAD
+        value = -(targets * special.log_softmax(scaled, axis=1)).sum() + apart @ apart / 2
+        return value / texts, np.concatenate([of_weights, surplus.sum(axis=0)]) / texts
 
-    begin = np.concatenate([np.ones(labels), np.zeros(labels)])
-    weights, biases = optimize.minimize(loss, begin, jac=True, method="L-BFGS-B").x.reshape(2, -1)
-    return {"method": "vector", "weights": _rounded(weights), "biases": _rounded(biases)}
+    begin = np.zeros(2 * labels)
+    found = optimize.minimize(loss, begin, jac=True, method="L-BFGS-B").x.reshape(2, -1)
+    return {
+        "method": "vector",
+        "weights": _rounded(np.exp(found[0])),
+        "biases": _rounded(found[1]),
+    }
+
+
+def _targets(right: Bools, independent: bool) -> Floats:
+    """What probabilities are fitted to: half of a text less than all are right, [texts, labels].
+
+    So a fit stays finite where all texts are right. Where one label is right, the others share the rest.
+    """
+    texts, labels = right.shape
+    most = bearable(right.size, right.size) if independent else bearable(texts, texts)
+    return np.asarray(np.where(right, most, (1 - most) / (1 if independent else labels - 1)))
 
 
 def _fit_platt(logits: Floats, right: Bools, _: bool) -> Numbers:
     weights, biases = np.ones(logits.shape[1]), np.zeros(logits.shape[1])
-    for i in _learnable(right):
+    for i in np.flatnonzero(learnable(right)):
         column, truth = logits[:, i], right[:, i]
         if (spread := column.std()) == 0:
             continue
         # Platt's own targets, a little short of 0 and 1, keep the factor finite where labels are parted
         positives, texts = truth.sum(), len(truth)
-        share = np.where(truth, (positives + 1) / (positives + 2), 1 / (texts - positives + 2))
-        model = LogisticRegression(C=np.inf).fit(
-            np.tile((column - column.mean()) / spread, 2)[:, None],
-            np.repeat([True, False], texts),
-            sample_weight=np.concatenate([share, 1 - share]),
-        )
-        weights[i] = model.coef_[0, 0] / spread
-        biases[i] = model.intercept_[0] - column.mean() * weights[i]
+        targets = np.where(truth, (positives + 1) / (positives + 2), 1 / (texts - positives + 2))
+        slope, offset = _fit_line((column - column.mean()) / spread, targets)
+        weights[i] = slope / spread
+        biases[i] = offset - column.mean() * weights[i]
     return {"method": "platt", "weights": _rounded(weights), "biases": _rounded(biases)}
 
 
+def _fit_line(values: Floats, targets: Floats) -> tuple[float, float]:
+    """Slope and offset of logistic regression; the slope is positive, if need be hardly so."""
+
+    def loss(line: Floats) -> tuple[float, Floats]:
+        scaled = values * line[0] + line[1]
+        value = -(targets * special.log_expit(scaled) + (1 - targets) * special.log_expit(-scaled))
+        surplus = special.expit(scaled) - targets
+        return float(value.mean()), np.array([(surplus * values).mean(), surplus.mean()])
+
+    bounds = [(_FLATTEST, None), (None, None)]
+    options = {"ftol": 1e-12, "gtol": 1e-8}
+    begin = np.array([1.0, special.logit(targets.mean())])
+    found = optimize.minimize(loss, begin, jac=True, bounds=bounds, options=options).x
+    return float(found[0]), float(found[1])
+
+
 def _fit_isotonic(logits: Floats, right: Bools, _: bool) -> Numbers:
-    """Steps that rise, joined by lines; a label that nothing can be learnt of keeps its logits."""
-    curves = [([-_HIGHEST, _HIGHEST], [-_HIGHEST, _HIGHEST])] * logits.shape[1]
-    for i in _learnable(right):
-        model = IsotonicRegression(y_min=0, y_max=1).fit(logits[:, i], right[:, i])
-        points, first = np.unique(model.X_thresholds_.round(_DIGITS), return_index=True)
-        results = special.logit(model.y_thresholds_[first]).clip(-_HIGHEST, _HIGHEST)
-        if len(points) > 1:
-            curves[i] = (_rounded(points), _rounded(results))
+    """Points that rise, joined by lines.
+
+    A label that nothing can be learnt of keeps its logits, as far as so many texts could bear them.
+    """
+    most = special.logit(bearable(len(right), len(right)))
+    curves = [([-most, most], [-most, most])] * logits.shape[1]
+    for i in np.flatnonzero(learnable(right)):
+        curves[i] = _steps(logits[:, i], right[:, i])
     return {
         "method": "isotonic",
-        "logits": [points for points, _ in curves],
-        "calibrated": [results for _, results in curves],
+        "logits": [_rounded(points) for points, _ in curves],
+        "calibrated": [_rounded(results) for _, results in curves],
     }
+
+
+def _steps(column: Floats, truth: Bools) -> tuple[list[float], list[float]]:
+    """Points of a label's curve: steps by pooling adjacent violators, each at the mean of its logits.
+
+    Centred isotonic regression (Oron and Flournoy, 2017): a step that stood at its claim from its first
+    text to its last would claim too much at its inner end. Logits are put into cells first, so that a
+    line between points is as wide as a cell at least: on one that is as good as upright, the noise of a
+    float's last digits would choose the probability.
+    """
+    width = max(column.std() / _CELLS, np.abs(column).max() * _FINEST) or 1.0
+    cells, places = np.unique(np.round(column / width), return_inverse=True)
+    texts = np.bincount(places)
+    steps: list[Floats] = []  # of each right ones, texts, and the sum of their logits
+    for step in np.stack([np.bincount(places, truth), texts, texts * cells * width], axis=1):
+        while steps and bearable(*steps[-1][:2]) >= bearable(*step[:2]):
+            step = steps.pop() + step
+        steps.append(step)
+    points = [float(logits / count) for _, count, logits in steps]
+    results = [float(special.logit(bearable(right, count))) for right, count, _ in steps]
+    if len(points) == 1:
+        return [points[0], points[0] + width], results * 2
+    return points, results
 
 
 _FITS: dict[str, Callable[[Floats, Bools, bool], Numbers]] = {
@@ -132,11 +206,8 @@ _FITS: dict[str, Callable[[Floats, Bools, bool], Numbers]] = {
 }
 
 
-def _learnable(right: Bools) -> list[int]:
-    """Labels that some texts have and others have not."""
-    count = right.sum(axis=0)
-    return [int(i) for i in np.flatnonzero((count > 0) & (count < len(right)))]
-
-
 def _rounded(value: Any) -> Any:
-    return np.round(value, _DIGITS).tolist()
+    """To significant digits, so that small numbers stay what they are."""
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}")
+    return [_rounded(float(each)) for each in value]

@@ -12,6 +12,7 @@ from .evaluation import Evaluation
 _CALIBRATED = ("nll", "ece_width", "ece_mass")
 _NAMES = {
     "accuracy": "Accuracy",
+    "exact_match": "Exact match",
     "macro_f1": "Macro F1",
     "micro_f1": "Micro F1",
     "weighted_f1": "Weighted F1",
@@ -20,9 +21,10 @@ _NAMES = {
     "brier": "Brier score",
     "ece_width": "ECE, equal width",
     "ece_mass": "ECE, equal mass",
+    "ece_labels": "ECE, mean of labels",
 }
-_SHARES = ("accuracy",)  # shown in per cent
-_LOWER_IS_BETTER = ("nll", "brier", "ece_width", "ece_mass")
+_SHARES = ("accuracy", "exact_match")  # shown in per cent
+_LOWER_IS_BETTER = ("nll", "brier", "ece_width", "ece_mass", "ece_labels")
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,10 @@ class Row:
 
 def cards(evaluation: Evaluation) -> list[Card]:
     """The headline figures."""
-    of_texts = (
-        "texts whose labels are all right" if evaluation.independent else "texts labelled right"
-    )
+    exact = ("exact_match", "Share of texts whose labels are all right.")
+    right = ("accuracy", "Share of texts labelled right.")
     found = [
-        _card(evaluation, "accuracy", f"Share of {of_texts}."),
+        _card(evaluation, *(exact if evaluation.independent else right)),
         _card(evaluation, "macro_f1", "Precision and recall in one; every label counts the same."),
     ]
     if evaluation.independent:
@@ -78,19 +79,25 @@ def cards(evaluation: Evaluation) -> list[Card]:
         _card(evaluation, "brier", "Squared distance from the right labels; 0 is best."),
         _card(evaluation, "ece_width", says(evaluation)),
         _card(evaluation, "ece_mass", "The same, in 15 bins that hold equally many predictions."),
+        _card(evaluation, "ece_labels", "Of each label's probability, over all texts; their mean."),
     ]
 
 
 def says(evaluation: Evaluation) -> str:
-    """Mean confidence and accuracy, in words."""
+    """Mean confidence, and how often that is right, in words."""
+    if evaluation.correct is None:
+        return "No label is answered."
+    what = "Where a label is answered, says" if evaluation.independent else "Says"
     return (
-        f"Says {percent(evaluation.confidence)} on average, "
+        f"{what} {percent(evaluation.confidence)} on average, "
         f"is right {percent(evaluation.correct)} of the time."
     )
 
 
 def leaning(evaluation: Evaluation) -> str:
     """Whether the model is too sure of itself; half a per cent is neither."""
+    if evaluation.confidence is None or evaluation.correct is None:
+        return "sure of no label"
     gap = evaluation.confidence - evaluation.correct
     if abs(gap) < 0.005:
         return "about as sure as it is right"
@@ -161,10 +168,7 @@ def _card(evaluation: Evaluation, name: str, meaning: str) -> Card:
     if name in evaluation.intervals:
         low, high = evaluation.intervals[name]
         interval = f"{_shown(name, low)} to {_shown(name, high)}"
-    title = _NAMES[name]
-    if evaluation.independent and name == "accuracy":
-        title = "Exact match"
-    return Card(title, _shown(name, getattr(evaluation, name)), interval, meaning)
+    return Card(_NAMES[name], _shown(name, getattr(evaluation, name)), interval, meaning)
 
 
 def _shown(name: str, value: float | None) -> str:
@@ -175,6 +179,36 @@ def _signed(name: str, value: float) -> str:
     """With a sign, as − or +; shares in points of per cent."""
     shown = f"{100 * value:+.1f}" if name in _SHARES else f"{value:+.3f}"
     return "0" if not float(shown) else shown.replace("-", "−")
+
+
+def is_calibrated(calibration: Mapping[str, Any] | None) -> bool:
+    """Whether a model's probabilities are calibrated; models that are not say method none."""
+    return bool(calibration) and (calibration or {}).get("method", "none") != "none"
+
+
+def decided(decisions: Mapping[str, Any]) -> list[str]:
+    """What thresholds and sets do on these texts, a sentence each."""
+    found = []
+    if each := decisions.get("threshold"):
+        found.append(
+            f"From the threshold {number(each['level'])} on a label is answered: for "
+            f"{percent(each['coverage'])} of these texts, and {percent(each['precision'])} of them "
+            "are right."
+        )
+    if each := decisions.get("thresholds"):
+        never = f" {each['never']} labels are never answered." if each["never"] else ""
+        found.append(
+            f"Each label has a threshold of its own: {each['said']:,} labels are answered, "
+            f"{percent(each['precision'])} of them are right, and {percent(each['recall'])} of what is "
+            f"right is answered.{never}"
+        )
+    if each := decisions.get("sets"):
+        found.append(
+            f"Prediction sets shall hold the right label for {percent(each['wanted'])} of the texts, and "
+            f"do for {percent(each['coverage'])} of these; they have {each['mean_size']:.2f} labels on "
+            f"average, and none for {percent(each['empty'])}."
+        )
+    return found
 
 
 def calibrated(calibration: Mapping[str, Any]) -> list[tuple[str, str, str]]:

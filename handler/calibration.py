@@ -33,6 +33,10 @@ class Calibration:
                 raise LoadError(f"{FILE_NAME}: temperature must be above 0")
         else:
             self._weights = _read_numbers(found, "weights", labels)
+            if not (self._weights > 0).all():  # a higher logit would make its label less probable
+                raise LoadError(
+                    f"{FILE_NAME}: weights must be above 0; run `bertserve calibrate` again"
+                )
             self._biases = _read_numbers(found, "biases", labels)
 
     def __call__(self, logits: torch.Tensor) -> torch.Tensor:
@@ -70,6 +74,11 @@ def _read_curves(found: Mapping[str, Any], labels: int) -> list[tuple[torch.Tens
         ys = _read_numbers({"calibrated": results}, "calibrated", count)
         if count < 2 or not (xs.diff() > 0).all():
             raise LoadError(f"{FILE_NAME}: logits of a label must be two or more, and rise")
+        if (ys.diff() < 0).any():
+            raise LoadError(
+                f"{FILE_NAME}: calibrated logits of a label must not fall; "
+                "run `bertserve calibrate` again"
+            )
         curves.append((xs, ys))
     return curves
 

@@ -67,6 +67,9 @@ class Decisions:
         best = probabilities.argmax(dim=1)
         sure = reached.gather(1, best[:, None])[:, 0].tolist()
         chosen = probabilities >= level if level is not None else None
+        if self._independent:  # the most probable of those that reach their level
+            best = torch.where(reached, probabilities, -1.0).argmax(dim=1)
+            sure = reached.any(dim=1).tolist()
         rows = zip(best.tolist(), sure, self._margins(probabilities, thresholds), strict=True)
         return [
             Decision(

@@ -89,9 +89,19 @@ class Pipeline:
 
         Those that ask for it are explained, once all are predicted.
         """
-        texts = list(texts)
+        texts = [self._checked(text) for text in texts]
         outcomes = past_errors(self._predict, texts)
         return [self._explain(*each) for each in zip(texts, outcomes, strict=True)]
+
+    def _checked(self, text: Text | RequestError) -> Text | RequestError:
+        """The text, or an error where it lacks what the model needs."""
+        if self.settings.pairs and isinstance(text, Text) and text.text_pair is None:
+            return RequestError(
+                "missing_text",
+                'this model classifies pairs, and there is no "text_pair"; '
+                'send {"text": "…", "text_pair": "…"}',
+            )
+        return text
 
     def _predict(self, texts: list[Text]) -> list[Prediction | RequestError]:
         """Predict texts together; if that fails, each alone, so that one cannot fail the others."""
@@ -136,6 +146,7 @@ class Pipeline:
             "labels": self.labels,
             "problem_type": self.problem_type,
             "activation": self.activation,
+            "pairs": self.settings.pairs,
             "max_length": self.max_length,
             "max_texts": self.settings.max_texts,
             "precision": self.precision,

@@ -36,6 +36,7 @@ class Settings:
     precision       number format of weights and activations; logits are float32 from there on. auto:
                     bfloat16 where the hardware multiplies it, float32 elsewhere; int8: linear layers,
                     the rest in bfloat16
+    pairs           every text has a second one, so that a text alone is an error
     max_length      longest input in tokens; None: the longest that model and tokenizer allow
     long_text       what happens to a longer text: it is cut, is an error, or is classified in chunks
     stride          tokens by which chunks overlap; at most half of what a chunk holds
@@ -51,6 +52,7 @@ class Settings:
     precision: str = _setting(
         "auto", f"one of {', '.join(PRECISIONS)}", lambda value: value in PRECISIONS
     )
+    pairs: bool = _setting(False, "true or false", lambda value: isinstance(value, bool))
     max_length: int | None = _setting(None, "a whole number above 0", _is_positive_or_none)
     long_text: str = _setting(
         "truncate", f"one of {', '.join(LONG_TEXTS)}", lambda value: value in LONG_TEXTS

@@ -58,7 +58,8 @@ class Encoding:
 class Decision:
     """What to act on.
 
-    label     the most probable label; None where it does not reach the level that the archive asks for
+    label     the most probable label; None where it does not reach the level that the archive asks for;
+              where labels are independent the most probable of those that reach their level
     margin    how far the decision is from another one: the most probable label from the next, or where
               labels are independent the label that is nearest to its level from that
     labels    where labels are independent, those that reach their level

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from .. import archive as archives
 from ..handler.settings import Settings
-from .inputs import plain_texts
+from .inputs import texts_of
 from .printing import calibration_line, print_json, progress_line
 from .program import Aggregation, AsJson, LongText, MaxLength, Precision, Stride, app, out
 
@@ -37,6 +37,9 @@ def package(
         Path | None,
         typer.Option(help="Texts to compare the precision with float32 on.", show_default=False),
     ] = None,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="Every text has a second one: a text alone is an error.")
+    ] = False,
     max_length: MaxLength = None,
     long_text: LongText = "truncate",
     stride: Stride = Settings.stride,
@@ -62,6 +65,7 @@ def package(
     """Build NAME-VERSION.mar from a Hugging Face folder."""
     settings = Settings(
         precision=precision,
+        pairs=pairs,
         max_length=max_length,
         long_text=long_text,
         stride=stride,
@@ -85,7 +89,7 @@ def package(
             batch_size=batch_size,
             max_batch_delay=max_batch_delay,
             settings=settings,
-            texts=plain_texts(texts),
+            texts=texts_of(texts),
             convert_weights=convert_weights,
             force=force,
             report=lambda step: steps.update(task, description=step),
@@ -101,7 +105,9 @@ def package(
 
 @app.command()
 def inspect(
-    archive: Annotated[Path, typer.Argument(help="A .mar archive.")], as_json: AsJson = False
+    archive: Annotated[Path, typer.Argument(help="A .mar archive.")],
+    files: Annotated[bool, typer.Option("--files", help="List its files too.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what an archive holds: labels, precision, calibration, checksums."""
     found = archives.inspect(archive)
@@ -124,12 +130,15 @@ def inspect(
         "settings", ", ".join(f"{k}={v}" for k, v in found["settings"].items()) or "usual"
     )
     facts.add_row("sha256", found["sha256"])
+    size = f"{len(found['files'])}, {found['bytes'] / 1e6:.1f} MB"
+    facts.add_row("files", size + ("" if files else "; --files lists them"))
     facts.add_row("intact", "[green]yes[/]" if found["intact"] else "[red]no: build it again[/]")
     out.print(facts)
-    files = Table("file", "bytes", "sha256", box=None)
-    for file in found["files"]:
-        files.add_row(file["path"], f"{file['bytes']:,}", file["sha256"][:16])
-    out.print(files)
+    if files:
+        table = Table("file", "bytes", "sha256", box=None)
+        for file in found["files"]:
+            table.add_row(file["path"], f"{file['bytes']:,}", file["sha256"][:16])
+        out.print(table)
     if not found["intact"]:
         raise typer.Exit(1)
 

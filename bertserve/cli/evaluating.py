@@ -15,9 +15,10 @@ from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from .. import server as servers
+from ..errors import ConfigError
 from ..handler.settings import Settings
 from .figures import print_calibration, print_evaluation
-from .printing import print_json
+from .printing import print_json, quoted
 from .program import (
     Aggregation,
     AsJson,
@@ -51,10 +52,12 @@ LabelColumn = Annotated[
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A .mar archive, or the name of a served model.")],
+    model: Annotated[
+        str, typer.Argument(help="A .mar archive, or NAME or NAME@VERSION that is served.")
+    ],
     data: Data,
     compare: Annotated[
-        str | None, typer.Option(help="Another archive or name, side by side.", show_default=False)
+        str | None, typer.Option(help="Another archive, NAME or NAME@VERSION.", show_default=False)
     ] = None,
     column: Column = "text",
     pair_column: PairColumn = None,
@@ -79,7 +82,10 @@ def evaluate(
         if html:  # what it needs is known to be there before any text is scored
             import_module("..report", __package__)
     columns = Columns(column, pair_column, label_column)
-    models = [_model(each, version, config) for each in (model, compare) if each]
+    models = [_model(model, version, config)]
+    if compare:
+        models.append(_model(compare, None, config))
+        quality.check_apart(*models)
     judged = [_judge(each, data, columns, models[0].labels) for each in models]
     one, other = judged[0], judged[1] if compare else None
     comparison = quality.compare(one, other) if other else None
@@ -162,8 +168,7 @@ def calibrate(
     if origin["after"]["nll"] > origin["before"]["nll"]:
         _warn(
             f"on texts that it did not see this calibration loses ({origin['before']['nll']:.4f} → "
-            f"{origin['after']['nll']:.4f} negative log likelihood, "
-            f"{origin['before']['accuracy']:.1%} → {origin['after']['accuracy']:.1%} right); give more "
+            f"{origin['after']['nll']:.4f} negative log likelihood); give more "
             f"texts, take `--method temperature`, or delete {model_dir / 'calibration.json'}"
         )
     if origin["looks_seen"]:
@@ -172,6 +177,11 @@ def calibrate(
             "was, its confidence here says nothing about other texts: calibrate on texts that it has "
             "not seen"
         )
+    if unfitted := origin["unfitted"]:
+        _warn(
+            f"of {len(unfitted)} labels nothing could be learnt, since no text has them, or every one: "
+            f"{quoted(unfitted)}; they keep the model's own probabilities"
+        )
     if as_json:
         print_json(found)
     else:
@@ -179,12 +189,15 @@ def calibrate(
 
 
 def _model(given: str, version: str | None, config: Path | None) -> Model:
-    """An archive where there is such a file, else what the running server serves."""
+    """An archive where there is such a file, else NAME or NAME@VERSION of the running server."""
     from ..quality import archived, served
 
     if given.endswith(".mar") or Path(given).is_file():
         return archived(Path(given))
-    return served(servers.find(config), given, version)
+    name, _, of_name = given.partition("@")
+    if version and of_name:
+        raise ConfigError(f"{given} names a version already; leave --version out")
+    return served(servers.find(config), name, version or of_name or None)
 
 
 def _judge(model: Model, data: Path, columns: Columns, labels: Sequence[str]) -> Judged:
@@ -240,6 +253,8 @@ def _write_report(
         other=beside,
         calibration=one.model.facts["calibration"],
         worst=worst or None,
+        decisions=one.decisions,
+        fitted_on_these=one.fitted_on_these,
     )
 
 

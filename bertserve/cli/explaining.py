@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import server as servers
-from ..explanations import page, parts
+from ..explanations import full_strength, page, parts, remark
 from ..results import Explanation, Input, Pair
 from .printing import print_json
 from .program import AsJson, ConfigFile, Name, app, out
@@ -71,7 +71,7 @@ def show(text: Input, found: Explanation) -> None:
         out.print(Text.assemble(*coloured))
     out.print()
     is_pair = not isinstance(text, str)
-    most = max((abs(word.attribution) for word in found.words), default=0.0) or 1.0
+    most = full_strength(found)
     table = Table(box=None, pad_edge=False)
     for column in ("word", *(["of"] if is_pair else []), "adds to the logit", ""):
         table.add_column(column, justify="right" if column.startswith("adds") else "left")
@@ -81,6 +81,8 @@ def show(text: Input, found: Explanation) -> None:
         of_cells = [Text(word.of)] if is_pair else []
         table.add_row(Text(word.word), *of_cells, f"{word.attribution:+.3f}", Text(bar, colour))
     out.print(table)
+    if said := remark(found):
+        out.print(said, soft_wrap=True, highlight=False, style="yellow")
     cut = ", cut" if found.truncated else ""
     note = (
         f"{found.model} {found.version}, {found.tokens} tokens{cut}; logit {found.logit:.3f}, "

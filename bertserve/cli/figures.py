@@ -14,6 +14,8 @@ from .program import out
 _MOST_LABELS, _MOST_CONFUSIONS = 10, 10
 _FIGURES = {
     "accuracy": "accuracy",
+    "exact_match": "exact match",
+    "precision": "precision of what is answered",
     "macro_f1": "macro F1",
     "micro_f1": "micro F1",
     "weighted_f1": "weighted F1",
@@ -23,6 +25,7 @@ _FIGURES = {
     "brier": "Brier score",
     "ece_width": "ECE, bins of equal width",
     "ece_mass": "ECE, bins of equal mass",
+    "ece_labels": "ECE of the labels, mean",
 }
 
 
@@ -37,9 +40,9 @@ def print_evaluation(found: dict[str, Any]) -> None:
         box=None,
     )
     for key, name in _FIGURES.items():
-        if found[key] is None:
+        if found.get(key) is None:
             continue
-        row = [f"{side[key]:.4f}" for side in sides]
+        row = ["–" if side[key] is None else f"{side[key]:.4f}" for side in sides]
         differences = found.get("comparison", {}).get("differences", {})
         table.add_row(name, *row, _between(found, key) if not other else _change(differences, key))
     for k in found["top"]:
@@ -89,6 +92,11 @@ def _decision_lines(decisions: dict[str, Any]) -> Iterator[str]:
             f"threshold {each['level']:.4f}: a label for {each['coverage']:.1%} of the texts, "
             f"{_share(each['precision'])} of them right"
         )
+    if each := decisions.get("thresholds"):
+        yield (
+            f"thresholds of each label: {each['said']:,} labels answered, {_share(each['precision'])} of "
+            f"them right, {_share(each['recall'])} of what is right is answered"
+        )
     if each := decisions.get("sets"):
         yield (
             f"prediction sets for {each['wanted']:.0%}: they hold the right label for "
@@ -108,8 +116,11 @@ def print_calibration(model_dir: Path, found: dict[str, Any]) -> None:
         soft_wrap=True,
     )
     table = Table("", "before", f"after, by {origin['folds']}-fold cross-validation", box=None)
-    for key in ("nll", "ece_width", "ece_mass", "accuracy", "confidence"):
-        row = (f"{origin[when][key]:.4f}" for when in ("before", "after"))
+    for key in ("nll", "ece_width", "ece_mass", "accuracy", "precision", "confidence"):
+        if key not in origin["before"]:
+            continue
+        values = (origin[when][key] for when in ("before", "after"))
+        row = ("–" if value is None else f"{value:.4f}" for value in values)
         table.add_row(_FIGURES[key], *row)
     out.print(table)
     if each := origin.get("threshold"):

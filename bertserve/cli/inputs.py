@@ -16,15 +16,15 @@ from ..results import Input, Pair
 from .program import err, out
 
 
-def plain_texts(path: Path | None) -> list[str] | None:
-    """The texts of a file without second texts; None where no file is given."""
+def texts_of(path: Path | None) -> list[Input] | None:
+    """The texts of a file; None where no file is given."""
     if path is None:
         return None
     with _opened(path) as lines:
         found = list(_whole(read_texts(lines, path.name.lower())))
     if not found:
         raise ConfigError(f"{path} holds no texts; give a file with some")
-    return [text if isinstance(text, str) else f"{text.text} {text.text_pair}" for text in found]
+    return found
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import islice
@@ -116,6 +116,12 @@ def calibration_line(found: Mapping[str, Any]) -> str:
     if origin["looks_seen"]:
         parts.append("the texts look as if the model was trained on them")
     return "; ".join(parts)
+
+
+def quoted(names: Sequence[str], most: int = 5) -> str:
+    """Names in quotation marks, the first few of many."""
+    shown = ", ".join(f'"{name}"' for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def progress_line() -> Progress:

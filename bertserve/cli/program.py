@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +16,28 @@ from ..errors import ConfigError
 app = typer.Typer(
     help="A fine-tuned BERT-family classifier behind TorchServe.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"bertserve {version_of('bertserve')}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """A fine-tuned BERT-family classifier behind TorchServe."""
+
+
 models = typer.Typer(help="The versions that a running server serves.", no_args_is_help=True)
 app.add_typer(models, name="models")
 out = Console()

@@ -16,7 +16,7 @@ from .. import rollout as rollouts
 from .. import server as servers
 from ..rollout import Limits
 from ..versions import Versions
-from .inputs import plain_texts
+from .inputs import texts_of
 from .printing import (
     calibration_line,
     print_change,
@@ -88,7 +88,7 @@ def rollout(
         outcome = rollouts.rollout(
             server,
             archive,
-            texts=plain_texts(texts) or (),
+            texts=texts_of(texts) or (),
             limits=Limits(labels_changed, slowdown, errors),
             watch=watch,
             retire=retire,

@@ -71,7 +71,9 @@ class NativeRequest:
             "model": description["model"],
             "version": description["version"],
             **_show_decision(outcome.decision),
-            "probability": next(iter(probabilities.values())),
+            "probability": outcome.probabilities[
+                outcome.decision.label or next(iter(outcome.probabilities))
+            ],
             "probabilities": probabilities,
             "calibrated": outcome.calibrated,
             "entropy": outcome.entropy,

@@ -11,13 +11,15 @@ from scipy import special
 from sklearn.metrics import log_loss
 
 import tiny
-from bertserve.archive import inspect, package
+from bertserve.archive import golden, inspect, package
 from bertserve.calibration import calibrate, choose_levels, fit_and_judge, quality
 from bertserve.errors import ConfigError, PackageError
 from bertserve.handler.calibration_file import FILE_NAME
 from bertserve.handler.decisions import Decisions
 from bertserve.handler.settings import Settings
+from bertserve.results import Pair
 from bertserve.scaling import apply, plain
+from bertserve.scoring import score_archive
 
 TEXTS = [f"{first} {second}" for first in tiny.WORDS[:12] for second in tiny.WORDS[10:20]]
 
@@ -231,3 +233,28 @@ def test_few_texts_are_too_few(folder: Path, data: Path) -> None:
 def test_a_folder_that_is_none(tmp_path: Path, data: Path) -> None:
     with pytest.raises(PackageError, match="is no folder"):
         calibrate(tmp_path / "nothing", data)
+
+
+def test_what_was_calibrated_on_pairs_is_served_with_pairs(folder: Path, tmp_path: Path) -> None:
+    data = tmp_path / "pairs.csv"
+    rows = (f"{text},again,{tiny.LABELS[number % 3]}" for number, text in enumerate(TEXTS))
+    data.write_text("text,text_pair,label\n" + "\n".join(rows))
+    found = calibrate(folder, data)
+    assert found["provenance"]["settings"]["pairs"] is True
+    archive = package(folder, name="t", version="1", output=tmp_path)
+    assert inspect(archive)["settings"]["pairs"] is True
+    (text, probabilities), *_ = golden(archive)
+    assert isinstance(text, Pair)
+    expected = score_archive(archive, [text]).probabilities[0]
+    assert [probabilities[label] for label in tiny.LABELS] == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(PackageError, match="give texts that have a text_pair each"):
+        package(folder, name="t", version="2", output=tmp_path, texts=["alone"])
+    with pytest.raises(PackageError, match='cannot be classified: .*"text_pair"'):
+        score_archive(archive, ["alone"])
+    with pytest.raises(ConfigError, match="is of pairs, and .* has no second texts"):
+        calibrate(folder, write_data(tmp_path / "alone.csv"))
+
+
+def test_a_model_of_pairs_needs_a_calibration_on_pairs(calibrated: Path, tmp_path: Path) -> None:
+    with pytest.raises(PackageError, match="with pairs False, not True"):
+        package(calibrated, name="t", version="1", output=tmp_path, settings=Settings(pairs=True))

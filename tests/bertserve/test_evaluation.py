@@ -62,7 +62,7 @@ def confidences(probabilities: Floats, right: Bools, independent: bool) -> list[
     pairs = []
     for row, truth in zip(probabilities.tolist(), right.tolist(), strict=True):
         if independent:
-            pairs += [(max(p, 1 - p), (p >= 0.5) == t) for p, t in zip(row, truth, strict=True)]
+            pairs += [(p, t) for p, t in zip(row, truth, strict=True) if p >= 0.5]
         else:
             pairs.append((max(row), truth[row.index(max(row))]))
     return pairs
@@ -87,6 +87,7 @@ class TestOneLabelAText:
         probabilities, right = data
         truth, said = right.argmax(axis=1), probabilities.argmax(axis=1)
         assert evaluation.accuracy == pytest.approx(metrics.accuracy_score(truth, said))
+        assert evaluation.accuracy is not None
         assert 0.5 < evaluation.accuracy < 0.95  # there is something to get wrong
         assert evaluation.nll == pytest.approx(metrics.log_loss(truth, probabilities))
         assert evaluation.brier == pytest.approx(
@@ -155,7 +156,7 @@ class TestOneLabelAText:
             assert point.confidence == pytest.approx(kept[-1][0])
         assert evaluation.coverage[-1].kept == 1
         assert evaluation.coverage[-1].accuracy == pytest.approx(evaluation.accuracy)
-        assert evaluation.coverage[0].accuracy > evaluation.accuracy
+        assert evaluation.coverage[0].accuracy > (evaluation.accuracy or 0)
 
 
 class TestIndependentLabels:
@@ -170,8 +171,17 @@ class TestIndependentLabels:
     def test_what_scikit_learn_computes(self, data: Scored, evaluation: Evaluation) -> None:
         probabilities, right = data
         said = probabilities >= 0.5
-        assert evaluation.accuracy == pytest.approx((said == right).all(axis=1).mean())
-        assert evaluation.correct == pytest.approx(1 - metrics.hamming_loss(right, said))
+        assert evaluation.accuracy is None
+        assert evaluation.exact_match == pytest.approx((said == right).all(axis=1).mean())
+        assert evaluation.correct == pytest.approx(
+            metrics.precision_score(right, said, average="micro")
+        )
+        assert evaluation.confidence == pytest.approx(probabilities[said].mean())
+        for i, each in enumerate(evaluation.of_labels):
+            assert each.confidence == pytest.approx(probabilities[said[:, i], i].mean())
+        assert evaluation.ece_labels == pytest.approx(
+            np.mean([each.ece for each in evaluation.of_labels])
+        )
         for average in ("macro", "micro", "weighted"):
             wanted = metrics.f1_score(right, said, average=average)
             assert getattr(evaluation, f"{average}_f1") == pytest.approx(wanted)
@@ -213,13 +223,15 @@ class TestIndependentLabels:
             [each.best_f1 for each in evaluation.of_labels]
         )
         said = np.array([[p >= t for p, t in zip(row, best, strict=True)] for row in probabilities])
-        assert again.accuracy == pytest.approx((said == right).all(axis=1).mean())
+        assert again.exact_match == pytest.approx((said == right).all(axis=1).mean())
         assert again.macro_f1 == pytest.approx(metrics.f1_score(right, said, average="macro"))
-        assert (again.ece_width, again.nll) == (evaluation.ece_width, evaluation.nll)
+        assert again.nll == evaluation.nll
+        assert again.confidence == pytest.approx(probabilities[said].mean())
+        assert again.correct == pytest.approx(right[said].mean())
 
     def test_one_logit(self) -> None:
         evaluation = found([[0.9], [0.8], [0.3], [0.6]], [[1], [0], [0], [1]], independent=True)
-        assert evaluation.accuracy == 0.75
+        assert evaluation.exact_match == 0.75
         (only,) = evaluation.of_labels
         assert only.precision == pytest.approx(2 / 3)
         assert (only.recall, only.support) == (1, 2)
@@ -229,7 +241,7 @@ class TestIndependentLabels:
 
     def test_texts_without_labels(self) -> None:
         evaluation = found([[0.1, 0.2], [0.3, 0.9]], [[0, 0], [0, 0]], independent=True)
-        assert evaluation.accuracy == 0.5
+        assert evaluation.exact_match == 0.5
         assert evaluation.mean_average_precision is None
         first, second = evaluation.of_labels
         assert (first.precision, first.recall, first.f1, first.best_threshold) == (None,) * 4
@@ -238,8 +250,29 @@ class TestIndependentLabels:
 
     def test_nothing_right_and_nothing_predicted(self) -> None:
         evaluation = found([[0.1, 0.2]], [[0, 0]], independent=True)
-        assert evaluation.accuracy == 1
+        assert evaluation.exact_match == 1
         assert evaluation.macro_f1 is evaluation.micro_f1 is evaluation.weighted_f1 is None
+
+    def test_absent_labels_drown_nothing(self) -> None:
+        """A hundred labels, of which a text has one: what is said is off, and seen to be."""
+        draws = np.random.default_rng(0)
+        probabilities = np.full((500, 100), 0.002)
+        right = np.zeros(probabilities.shape, dtype=bool)
+        said = draws.integers(100, size=500)
+        probabilities[np.arange(500), said] = 0.9
+        right[np.arange(500), said] = draws.random(500) < 0.7
+        evaluation = found(probabilities, right, independent=True)
+        assert evaluation.ece_width == pytest.approx(0.9 - right.sum() / 500)
+        assert (evaluation.ece_width or 0) > 0.15
+        assert (evaluation.confidence, evaluation.correct) == pytest.approx(
+            (0.9, right.sum() / 500)
+        )
+
+    def test_nothing_is_answered(self) -> None:
+        evaluation = found(np.full((4, 2), 0.1), np.eye(4, 2), independent=True)
+        assert evaluation.ece_width is evaluation.confidence is evaluation.correct is None
+        assert evaluation.coverage == []
+        assert "ece_width" not in evaluation.intervals
 
 
 class TestEdges:
@@ -367,7 +400,7 @@ class TestCalibrationError:
             assert sum(bin_.count for bin_ in one) == len(pairs)
             assert [bin_.count for bin_ in one] == [bin_.count for bin_ in other]
             assert calibration_error(one) == pytest.approx(calibration_error(other))
-            assert 0 <= calibration_error(one) <= 1
+            assert 0 <= (calibration_error(one) or 0) <= 1
 
 
 class TestIntervals:
@@ -389,14 +422,32 @@ class TestIntervals:
             values.append(
                 ((said == r).all(axis=1).mean(), nll, ((p - r) ** 2).sum(axis=1).mean(), gap)
             )
-        wanted = np.percentile(values, (2.5, 97.5), axis=0).T
+        drawn = np.array(values)
+        evaluation = found(probabilities, right, independent=independent)
+        assert evaluation.ece_width is not None
+        drawn[:, 3] -= drawn[:, 3].mean() - evaluation.ece_width  # chance counts once, not twice
+        wanted = np.percentile(drawn, (2.5, 97.5), axis=0).T
         intervals = bootstrap_intervals(probabilities, right, independent=independent)
         for name, interval in zip(FIGURES, wanted, strict=True):
-            assert intervals[name] == pytest.approx(tuple(interval))
+            assert intervals[name] == pytest.approx((max(interval[0], 0), interval[1]))
+
+    @pytest.mark.parametrize("independent", [False, True])
+    @pytest.mark.parametrize("seed", range(6))
+    def test_an_interval_holds_its_figure(self, seed: int, independent: bool) -> None:
+        probabilities, _ = scored(40, 5, seed=seed, independent=independent)
+        draws = np.random.default_rng(seed)
+        right = draws.random(probabilities.shape) < probabilities  # they are true
+        if not independent:
+            below = draws.random((40, 1)) < probabilities.cumsum(axis=1)
+            right = np.eye(5, dtype=bool)[below.argmax(axis=1)]
+        evaluation = found(probabilities, right, independent=independent)
+        for name, (low, high) in evaluation.intervals.items():
+            assert 0 <= low <= getattr(evaluation, name) <= high
 
     def test_width_is_that_of_the_binomial(self) -> None:
         evaluation = found(*scored(2000, 5))
         low, high = evaluation.intervals["accuracy"]
+        assert evaluation.accuracy is not None
         wanted = 2 * 1.96 * math.sqrt(evaluation.accuracy * (1 - evaluation.accuracy) / 2000)
         assert low < evaluation.accuracy < high
         assert high - low == pytest.approx(wanted, rel=0.1)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from bertserve import Explanation, Pair, Word
 from bertserve.cli import explaining
-from bertserve.explanations import page, parts
+from bertserve.explanations import page, parts, remark
 
 FOUND = Explanation(
     label="track_order",
@@ -160,3 +160,19 @@ def test_a_terminal_shows_both_texts_of_a_pair_and_no_markup_of_theirs() -> None
     assert lines[:4] == ["[red]x 0.9931", "[b]Hi[/b]", "ho", ""]
     assert lines[5].split()[:3] == ["[b]Hi[/b]", "text", "+1.000"]
     assert lines[6].split()[:3] == ["ho", "text_pair", "-1.000"]
+
+
+def test_words_that_carry_next_to_nothing_look_so() -> None:
+    words = tuple(replace(word, attribution=word.attribution / 1000) for word in FOUND.words)
+    faint = replace(FOUND, words=words, logit=1.0035, completeness_gap=0.0)
+    assert max(abs(strength) for _, strength in parts(TEXT, "text", faint)) == 0.004 / 0.5
+    assert remark(faint) == (
+        "Together the words move the logit by +0.0035: none of them carries this prediction."
+    )
+    assert "none of them carries this prediction" in Read(page(TEXT, faint)).text
+    assert remark(FOUND) is None
+    assert "carries this prediction" not in Read(page(TEXT, FOUND)).text
+
+
+def test_figures_that_miss_the_change_are_no_explanation() -> None:
+    assert "they say nothing" in (remark(replace(FOUND, completeness_gap=5.0)) or "")

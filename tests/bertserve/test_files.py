@@ -33,6 +33,13 @@ class TestRead:
             "three",
         ]
 
+    def test_tabs_and_second_texts_by_their_usual_name(self) -> None:
+        text = "text\ttext_pair\none, 1\ttwo\n"
+        assert list(read_texts(lines(text), "t.tsv")) == [Pair("one, 1", "two")]
+        assert list(read_texts(lines(text), "t.tsv", "text_pair")) == ["two"]
+        row = '{"text": "one", "text_pair": "two"}\n{"text": "three"}'
+        assert list(read_texts(lines(row), "t.jsonl")) == [Pair("one", "two"), "three"]
+
     @pytest.mark.parametrize("mark", ["", "\ufeff"])
     def test_a_column_of_csv(self, mark: str) -> None:
         text = mark + 'text,id,other\n"one, ""two""\nthree",1,x\nfour,2,y\n'

@@ -86,7 +86,7 @@ def test_any_number_of_independent_labels(read: Any, name: str, content: str) ->
             "text,tag\none,a\n",
             "no column label, only text, tag; choose with --label-column",
         ),
-        ("t.csv", "text,label\none,a\ntwo,z\n", r"line 3: 'z' is no label .* has 3: a, b, 7"),
+        ("t.csv", "text,label\none,a\ntwo,z\n", r'line 3: .z. is no label .* has 3: "a", "b", "7"'),
         ("t.csv", "text,label\none,8\n", "line 2: '8' is no label"),
         ("t.csv", f"text,label\none,{'1' * 5000}\n", "line 2: '1{60}…' is no label"),
         ("t.csv", "text,label\n ,a\n", "line 2: there is no text in text"),
@@ -99,7 +99,7 @@ def test_any_number_of_independent_labels(read: Any, name: str, content: str) ->
         ("t.jsonl", '{"text": "one", "label": -1}', "-1 is no label"),
         ("t.jsonl", '{"text": "one", "label": true}', "True is no label"),
         ("t.jsonl", '{"text": "one", "label": "a"}\n{"text": "two"}', "line 2: None is no label"),
-        ("t.txt", "one\n", "none of .csv, .jsonl and .parquet"),
+        ("t.txt", "one\n", "none of .csv, .tsv, .jsonl and .parquet"),
         ("t.parquet", b"PAR", "no Parquet file"),
     ],
 )
@@ -120,3 +120,20 @@ def test_some_of_the_rows(read: Any) -> None:
     part = read("t.jsonl", "\n".join(lines)).part(np.array([8, 1]))
     assert part.texts == ["8", "1"]
     assert part.indices.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize("label", ["1", "1.0", " 1 "])
+def test_whole_numbers_may_have_a_point(label: str, tmp_path: Path) -> None:
+    """Tables with gaps hold them so."""
+    path = tmp_path / "t.tsv"
+    path.write_text(f"text\tlabel\none, two\t{label}\n")
+    found = read_labelled(path, ["a", "b", "c"])
+    assert (found.texts, found.indices.tolist(), found.pairs) == (["one, two"], [1], False)
+
+
+def test_second_texts_are_read_where_they_are_called_so(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("text,text_pair,label\none,two,a\n")
+    found = read_labelled(path, ["a", "b"])
+    assert found.pairs
+    assert found.texts == [Pair("one", "two")]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bertserve.errors import ConfigError
-from bertserve.quality import Model, compare, judge
+from bertserve.quality import Model, check_apart, compare, judge
 from bertserve.scoring import Scores
 
 
@@ -85,3 +85,24 @@ def test_texts_that_a_calibration_was_fitted_on_are_known(data: Path) -> None:
         "provenance": {"sha256": first.labelled.sha256},
     }
     assert judge(model(["a", "b", "c"], same), data).fitted_on_these
+
+
+def test_a_model_of_pairs_is_not_judged_on_halves(data: Path) -> None:
+    pairs = model(["a", "b", "c"], {"method": "none"})
+    pairs.facts["pairs"] = True
+    with pytest.raises(ConfigError, match="m classifies pairs, and .* --pair-column"):
+        judge(pairs, data)
+
+
+def test_a_model_is_not_compared_with_itself() -> None:
+    served, again = (model(["a"], {"method": "none"}) for _ in range(2))
+    with pytest.raises(ConfigError, match="m 1 would be compared with itself; .* NAME@VERSION"):
+        check_apart(served, again)
+    again.facts["version"] = "2"
+    check_apart(served, again)
+    one, other = (model(["a"], {"method": "none"}) for _ in range(2))
+    one.facts["sha256"] = other.facts["sha256"] = "a"
+    other.facts["source"] = "copy.mar"
+    with pytest.raises(ConfigError, match="compared with itself"):
+        check_apart(one, other)
+    check_apart(one, served)

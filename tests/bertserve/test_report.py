@@ -122,7 +122,8 @@ def compared() -> tuple[Evaluation, Other]:
     return evaluations[0], Other(other, evaluations[1], compare(one, two, right, labels))
 
 
-def percent(value: float) -> str:
+def percent(value: float | None) -> str:
+    assert value is not None
     return f"{value * 100:.1f} %"
 
 
@@ -157,10 +158,19 @@ def test_shows_the_figures_of_the_evaluation() -> None:
         f"Says {percent(evaluation.confidence)} on average, "
         f"is right {percent(evaluation.accuracy)} of the time."
     )
-    assert len(cards) == 8
+    assert cards["ECE, mean of labels"][0] == three(evaluation.ece_labels)
+    assert len(cards) == 9
 
     assert page.table("Label", "F1") == [
-        [each.label, three(each.f1), three(each.precision), three(each.recall), str(each.support)]
+        [
+            each.label,
+            three(each.f1),
+            three(each.precision),
+            three(each.recall),
+            str(each.support),
+            three(each.confidence),
+            three(each.ece),
+        ]
         for each in sorted(evaluation.of_labels, key=lambda each: each.f1 or 0)
     ]
     assert page.table("Right", "Predicted") == [
@@ -203,21 +213,23 @@ def test_heat_map_shows_the_counts() -> None:
 def test_independent_labels() -> None:
     evaluation = evaluated(["a", "b", "c"], independent=True)
     page = Page(render(PROVENANCE, evaluation))
-    assert page.cards["Exact match"][0] == percent(evaluation.accuracy)
+    assert page.cards["Exact match"][0] == percent(evaluation.exact_match)
     assert page.cards["Micro F1"][0] == three(evaluation.micro_f1)
     assert page.cards["Mean average precision"][0] == three(evaluation.mean_average_precision)
     assert percent(evaluation.correct) in page.cards["ECE, equal width"][2]
     assert "Accuracy" not in page.cards
-    assert set(page.images()) == {"Reliability", "Histogram", "Accuracy"}
+    assert set(page.images()) == {"Reliability", "Histogram", "Precision"}
     rows = {row[0]: row[1:] for row in page.table("Label", "F1")}
     for each in evaluation.of_labels:
         assert rows[each.label][4:] == [
+            three(each.confidence),
+            three(each.ece),
             three(each.average_precision),
             "0.500",
             three(each.best_threshold),
             three(each.best_f1),
         ]
-    assert rows["c"][2] == rows["c"][4] == "–"
+    assert rows["c"][2] == rows["c"][6] == "–"
 
 
 def test_comparison() -> None:
@@ -346,7 +358,8 @@ def test_one_text_and_one_label(independent: bool) -> None:
     page = Page(render(PROVENANCE, evaluation))
     assert "1 label" in page.text
     assert "None is wrong." in page.text
-    assert set(page.images()) == {"Reliability", "Histogram", "Accuracy"}
+    share = "Precision" if independent else "Accuracy"
+    assert set(page.images()) == {"Reliability", "Histogram", share}
 
 
 def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
@@ -359,3 +372,34 @@ def test_the_commands_start_without_what_reports_need() -> None:
     code = f"import sys, bertserve.cli; sys.exit(str({heavy} & set(sys.modules) or '') or 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.strip()) == (0, "")
+
+
+def test_a_page_says_what_is_so() -> None:
+    """Whether probabilities are calibrated, on what, and what is decided."""
+    evaluation = evaluated(["a", "b"])
+    plain = Page(render(PROVENANCE, evaluation, calibration={"method": "none"}))
+    assert "Probabilities are not calibrated" in plain.text
+    assert "Method" not in plain.text
+    assert "these very texts" not in plain.text
+    decisions = {
+        "threshold": {"level": 0.7, "coverage": 0.81, "precision": 0.97},
+        "sets": {"wanted": 0.95, "coverage": 0.94, "mean_size": 1.25, "empty": 0.01},
+    }
+    found = Page(
+        render(
+            PROVENANCE,
+            evaluation,
+            calibration={"method": "temperature", "temperature": 2.0},
+            decisions=decisions,
+            fitted_on_these=True,
+        )
+    ).text
+    for words in (
+        "Probabilities are calibrated", "calibrated on these very texts", "threshold 0.700",
+        "81.0 % of these texts, and 97.0 %", "95.0 % of the texts", "94.0 % of these", "1.25 labels",
+    ):  # fmt: skip
+        assert words in found
+    many = {"thresholds": {"said": 12, "precision": 0.75, "recall": 0.5, "never": 2}}
+    page = Page(render(PROVENANCE, evaluated(["a", "b"], independent=True), decisions=many))
+    assert "12 labels are answered, 75.0 % of them are right, and 50.0 %" in page.text
+    assert "2 labels are never answered" in page.text

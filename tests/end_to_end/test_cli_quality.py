@@ -37,16 +37,20 @@ def failure(*arguments: object) -> str:
 
 def test_an_evaluation_on_a_terminal(served: Served, data: Path, tmp_path: Path) -> None:
     printed = run_on_a_terminal(
-        "evaluate", "tiny", "--data", data, "--compare", "tiny", "--worst", "2",
+        "evaluate", "tiny", "--data", data, "--worst", "2",
         "--html", tmp_path / "report.html", "--config", served.config,
     )  # fmt: skip
     for words in (
-        "64 texts", "accuracy", "macro F1", "ECE, bins of equal width", "McNemar's p 1",
+        "64 texts", "accuracy", "macro F1", "ECE, bins of equal width", "negative log likelihood",
         "weakest labels", "scoring with tiny 1.0", "64/64",
     ):  # fmt: skip
         assert words in printed
     assert sum(text in printed for text in TEXTS) == 2
     assert (tmp_path / "report.html").exists()
+    again = failure(
+        "evaluate", "tiny", "--data", data, "--compare", "tiny@1.0", "--config", served.config
+    )
+    assert "tiny 1.0 would be compared with itself" in again
 
 
 def test_a_calibration_on_a_terminal(model_dir: Path, data: Path, tmp_path: Path) -> None:

@@ -89,6 +89,8 @@ def test_a_text_may_ask_for_the_model_s_own_probabilities() -> None:
         {"method": "vector", "weights": [1.0, 1.0]},
         {"method": "vector", "weights": [1.0], "biases": [0.0, 0.0]},
         {"method": "platt", "weights": [1.0, 1.0], "biases": [0.0, 0.0]},
+        {"method": "vector", "weights": [5.27, -3.31], "biases": [0.0, 0.0]},
+        {"method": "vector", "weights": [1.0, 0.0], "biases": [0.0, 0.0]},
     ],
 )
 def test_numbers_that_do_not_fit_stop_the_load(found: dict[str, Any]) -> None:
@@ -104,6 +106,7 @@ def test_numbers_that_do_not_fit_stop_the_load(found: dict[str, Any]) -> None:
         {"logits": [[-1.0, 0.0, 2.0], [1.0, 0.0]]},
         {"logits": [[-1.0, 0.0, 2.0], [1.0]], "calibrated": [[-3.0, 0.0, 1.0], [1.0]]},
         {"calibrated": [[-3.0, 0.0], [-5.0, 5.0]]},
+        {"calibrated": [[-3.0, 0.0, 1.0], [5.0, -5.0]]},
         {"calibrated": [[-3.0, 0.0, None], [-5.0, 5.0]]},
         {"calibrated": [3.0, [-5.0, 5.0]]},
         {"calibrated": "none"},

@@ -46,14 +46,14 @@ def test_margins() -> None:
 def test_independent_labels_have_thresholds_of_their_own() -> None:
     levels = {"thresholds": [0.9, 0.2, 0.5]}
     several, none = decide(levels, [0.8, 0.3, 0.6], [0.8, 0.1, 0.4], activation="sigmoid")
-    assert (several.labels, several.label) == (["c", "b"], None)  # the most probable is not there
+    assert (several.labels, several.label) == (["c", "b"], "c")  # the most probable is not there
     assert (none.labels, none.label) == ([], None)
 
 
 def test_a_label_may_never_be_answered() -> None:
     levels = {"thresholds": [None, 0.2, None]}
     (each,) = decide(levels, [1.0, 0.3, 0.6], activation="sigmoid")
-    assert (each.labels, each.label) == (["b"], None)
+    assert (each.labels, each.label) == (["b"], "b")
     assert each.margin == pytest.approx(0.1)
 
 

@@ -12,7 +12,7 @@ from handler.attention import choose_attention
 from handler.errors import LoadError, RequestError
 from handler.pipeline import Pipeline, past_errors
 from handler.settings import Settings
-from handler.values import Prediction, Text
+from handler.values import Explain, Prediction, Text
 
 EXACT = Settings(precision="float32")
 CPU = torch.device("cpu")
@@ -166,6 +166,7 @@ def test_describe_says_what_is_loaded(model_dir: Path) -> None:
         "labels": list(tiny.LABELS),
         "problem_type": "single_label_classification",
         "activation": "softmax",
+        "pairs": False,
         "max_length": 32,
         "max_texts": 128,
         "precision": "float32",
@@ -179,6 +180,19 @@ def test_describe_says_what_is_loaded(model_dir: Path) -> None:
         "aggregation": "mean",
         "calibration": {"method": "none"},
     }
+
+
+def test_a_model_of_pairs_answers_no_text_alone(model_dir: Path) -> None:
+    """And its neighbours are answered as ever."""
+    pipeline = Pipeline(model_dir, Settings(precision="float32", pairs=True, threads=1), CPU)
+    explained = Text("good film", explain=Explain())
+    found = pipeline([Text("good film"), Text("good film", "awful"), explained])
+    alone, pair, also_alone = found
+    assert isinstance(pair, Prediction)
+    for each in (alone, also_alone):
+        assert isinstance(each, RequestError)
+        assert (each.code, each.status) == ("missing_text", 422)
+        assert "text_pair" in each.message
 
 
 def test_a_longest_input_beyond_the_model_s_is_refused(model_dir: Path) -> None:
