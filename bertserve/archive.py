@@ -36,7 +36,7 @@ import yaml
 from model_archiver.model_archiver_config import ModelArchiverConfig
 from model_archiver.model_packaging_utils import ModelExportUtils
 
-from . import kernels, precision
+from . import conversion, kernels, precision
 from .errors import PackageError
 from .folder import (
     TOKENIZER_FILES,
@@ -44,12 +44,14 @@ from .folder import (
     check_folder,
     files,
     fitted_on_pairs,
+    has_tokenizer,
     name_labels_of,
 )
 from .handler import calibration_file, checksums
 from .handler.errors import LoadError
 from .handler.labels import choose_activation, problem_type
 from .handler.settings import Settings, read_settings
+from .intact import weight_names
 from .results import Input, Pair
 
 HANDLER = Path(__file__).parent / "handler"
@@ -101,8 +103,9 @@ def package(
     force            replace an archive of that name and version whose content differs
     report           is told of each step as it begins
 
-    PackageError says what the folder lacks. Before the archive is put in its place it is opened the way
-    a TorchServe worker opens it, in a process of its own, and classifies a text.
+    PackageError says what the folder lacks, or where the archive would not give what transformers' own
+    pipeline gives. Before the archive is put in its place it is opened the way a TorchServe worker opens
+    it, in a process of its own, and classifies a text.
     """
     for option, value in (("name", name), ("version", version)):
         if not _NAME.fullmatch(value) or ".." in value:
@@ -124,8 +127,8 @@ def package(
         workers = usual_workers() if workers is None else workers
         config = model_config(workers, batch_size, max_batch_delay, settings)
         lay_out(model_dir, root, name, version, config)
-        report("comparing its precision with float32")
-        _measure_precision(root, texts)
+        report("comparing it with transformers' own pipeline, and its precision with float32")
+        _measure_precision(root, model_dir, texts)
         built = Path(scratch) / target.name
         report("writing the archive")
         _write_zip(root, built)
@@ -150,52 +153,35 @@ def lay_out(model_dir: Path, root: Path, name: str, version: str, config: str) -
 
 def _lay_out_model(source: Path, target: Path) -> None:
     target.mkdir(parents=True)
-    if not any(source.glob("model*.safetensors")):
-        _convert_weights(source, target)
-        _link(files(source, _OPTIONAL_FILES), target)
+    beside = source
+    if (source / conversion.ADAPTER).exists():
+        conversion.merge_adapter(source, target)
+        beside = source if has_tokenizer(source) else conversion.adapter_base(source)
+    elif changes_weights(source):
+        pickled = not any(source.glob("model*.safetensors"))
+        conversion.convert_weights(source, target, pickled=pickled, prefix=_prefix(source))
     else:
-        _link(files(source, _MODEL_FILES + _OPTIONAL_FILES), target)
-    if (source / "tokenizer.json").exists():
-        _link(files(source, TOKENIZER_FILES), target)
+        _link(files(source, _MODEL_FILES), target)
+    _link(files(source, _OPTIONAL_FILES), target)
+    if (beside / "tokenizer.json").exists():
+        _link(files(beside, TOKENIZER_FILES), target)
     else:
-        _convert_tokenizer(source, target)
+        conversion.convert_tokenizer(beside, target)
+
+
+def changes_weights(source: Path) -> bool:
+    """Whether a folder's weights are stored in another form than they have there."""
+    return not any(source.glob("model*.safetensors")) or bool(_prefix(source))
+
+
+def _prefix(source: Path) -> str:
+    return conversion.common_prefix(weight_names(source))
 
 
 def _link(files: Iterator[Path], target: Path) -> None:
     """Put files into a folder without copying them; they are read when the zip is written."""
     for file in files:
         (target / file.name).symlink_to(file.resolve())
-
-
-def _convert_weights(source: Path, target: Path) -> None:
-    import transformers
-
-    from .handler.model import refuse_missing_weights
-
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()  # what it would warn of is an error here
-    try:
-        model, loading_report = transformers.AutoModelForSequenceClassification.from_pretrained(
-            source,
-            dtype="auto",
-            local_files_only=True,
-            use_safetensors=False,
-            weights_only=True,
-            output_loading_info=True,
-        )
-        refuse_missing_weights(model, loading_report)
-    except Exception as error:  # transformers raises many types for a broken folder
-        raise PackageError(f"the weights of {source} cannot be converted: {error}") from error
-    model.save_pretrained(target)
-
-
-def _convert_tokenizer(source: Path, target: Path) -> None:
-    from .handler.tokenizer import load_tokenizer
-
-    try:
-        load_tokenizer(source).save_pretrained(target)
-    except LoadError as error:
-        raise PackageError(str(error)) from error
 
 
 def model_config(workers: int, batch_size: int, max_batch_delay: int, settings: Settings) -> str:
@@ -228,10 +214,15 @@ def usual_workers() -> int:
     return torch.cuda.device_count() or min(WORKERS, cpu_cores())
 
 
-def _measure_precision(root: Path, texts: Sequence[Input] | None) -> None:
-    found = precision.measure_in_archive(root, texts or ())
+def _measure_precision(root: Path, model_dir: Path, texts: Sequence[Input] | None) -> None:
+    # the pipeline reads the folder itself, unless it is one that transformers cannot read as it is
+    as_it_is = not (model_dir / conversion.ADAPTER).exists() and not _prefix(model_dir)
+    reference = model_dir if as_it_is else root / "model"
+    found = precision.measure_in_archive(root, texts or (), reference)
     if "error" in found:
         raise PackageError(f"the archive does not load: {found['error']}")
+    if "differs" in found:
+        raise PackageError(found["differs"])
     found["sample"] = "own" if texts else "built in"
     golden = found.pop("golden")
     (root / precision.GOLDEN).write_text(json.dumps(golden, ensure_ascii=False), encoding="utf-8")

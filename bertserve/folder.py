@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .conversion import ADAPTER, adapter_base
 from .errors import PackageError
 from .handler import calibration_file, checksums
 from .handler.labels import choose_activation, name_labels, problem_type
 from .handler.settings import Settings
+from .intact import check_files
 
 _PLACEHOLDER = re.compile(r"LABEL_\d+")
 PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -33,8 +35,10 @@ def check_folder(model_dir: Path, *, convert_weights: bool = False) -> None:
     """PackageError says in one sentence what a folder lacks; what only loading shows comes later."""
     if not model_dir.is_dir():
         raise PackageError(f"{model_dir} is no folder; give the folder of a fine-tuned model")
+    check_files(model_dir)
+    main = adapter_base(model_dir) if (model_dir / ADAPTER).exists() else model_dir
     try:
-        config = json.loads((model_dir / "config.json").read_bytes())
+        config = json.loads((main / "config.json").read_bytes())
         names = (config.get("id2label") or {}).values()
     except FileNotFoundError:
         raise PackageError(
@@ -42,25 +46,55 @@ def check_folder(model_dir: Path, *, convert_weights: bool = False) -> None:
         ) from None
     except (ValueError, AttributeError):
         raise PackageError(
-            f"{model_dir / 'config.json'} is not a JSON object with id2label as another one"
+            f"{main / 'config.json'} is not a JSON object with id2label as another one"
         ) from None
-    if "auto_map" in config:
+    if "auto_map" in config and not _is_native(config):
         raise PackageError(
             f"{model_dir} needs code of its own (auto_map in config.json), which is never run; "
             "save the model as one of transformers' own architectures"
         )
-    if not any(model_dir.glob("model*.safetensors")):
-        _check_pickles(model_dir, convert_weights)
-    if not any(files(model_dir, (*TOKENIZER_FILES[:1], *_VOCABULARIES))):
+    if not any(main.glob("model*.safetensors")):
+        _check_pickles(main, convert_weights)
+    if not has_tokenizer(model_dir) and not has_tokenizer(main):
         raise PackageError(
             f"{model_dir} has no tokenizer; save it there with tokenizer.save_pretrained()"
         )
+    index_to_name = _index_to_name(model_dir)
     unnamed = all(_PLACEHOLDER.fullmatch(str(name)) for name in names)
-    if unnamed and not (model_dir / "index_to_name.json").exists():
+    if unnamed and index_to_name is None:
         raise PackageError(
             f"the labels of {model_dir} have no names (LABEL_0, …); name them in config.json's "
             'id2label, or in an index_to_name.json: {"0": "first label", …}'
         )
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds a tokenizer, or a vocabulary that one is made of."""
+    return any(files(folder, (*TOKENIZER_FILES[:1], *_VOCABULARIES)))
+
+
+def _index_to_name(model_dir: Path) -> Any:
+    """The content of index_to_name.json, None where there is none."""
+    path = model_dir / "index_to_name.json"
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError:
+        raise PackageError(
+            f'{path} is no JSON; write {{"0": "first label", …}} into it, or delete it where '
+            "config.json's id2label has the names"
+        ) from None
+
+
+def _is_native(config: dict[str, Any]) -> bool:
+    """Whether transformers has the architecture itself, so that the folder's code is not needed."""
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES as NATIVE,
+    )
+
+    native = NATIVE.get(config.get("model_type") or "")
+    return native is not None and native in (config.get("architectures") or [])
 
 
 def _check_pickles(model_dir: Path, convert_weights: bool) -> None:
@@ -103,17 +137,18 @@ def fitted_on_pairs(model_dir: Path) -> bool:
 
 
 def weights_digest(model_dir: Path) -> str:
-    """SHA-256 of a folder's weights."""
+    """SHA-256 of a folder's weights, its adapter's included."""
     weights = [*files(model_dir, ("model*.safetensors",))] or [*files(model_dir, PICKLES)]
+    weights += files(model_dir, ("adapter_model.safetensors",))
     digests = "".join(f"{checksums.sha256(path)}  {path.name}\n" for path in weights)
     return hashlib.sha256(digests.encode()).hexdigest()
 
 
 def read_labels(model_dir: Path) -> tuple[list[str], str]:
     """Labels of a folder's model in the order of its outputs, and `softmax` or `sigmoid`."""
-    config = json.loads((model_dir / "config.json").read_bytes())
-    names = model_dir / "index_to_name.json"
-    labels = name_labels_of(config, json.loads(names.read_bytes()) if names.exists() else None)
+    main = adapter_base(model_dir) if (model_dir / ADAPTER).exists() else model_dir
+    config = json.loads((main / "config.json").read_bytes())
+    labels = name_labels_of(config, _index_to_name(model_dir))
     return labels, choose_activation(
         problem_type(config.get("problem_type"), len(labels)), len(labels)
     )

@@ -1,12 +1,14 @@
-"""How far the precision that a model is served in moves its probabilities from those of float32.
+"""How far an archive is from transformers' own pipeline, and its precision from float32.
 
-Run as a program, with an archive's folder as its argument and as PYTHONPATH, and the texts as JSON on
-standard input, each a text or a pair of them: it uses the archive's own handler and kernels. The last
-line of its output is one JSON object, what `measure` returns or {"error"}.
+Run as a program, with an archive's folder as its argument and as PYTHONPATH, the folder that it was made
+of as the second, and the texts as JSON on standard input, each a text or a pair of them: it uses the
+archive's own handler and kernels. The last line of its output is one JSON object, what `measure`
+returns, or {"error"} where the archive does not load, or {"differs"}.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -30,12 +32,12 @@ def sample_texts() -> list[str]:
     return SAMPLE.read_text(encoding="utf-8").splitlines()
 
 
-def measure_in_archive(root: Path, texts: Sequence[Input]) -> dict[str, Any]:
+def measure_in_archive(root: Path, texts: Sequence[Input], reference: Path) -> dict[str, Any]:
     """What `measure` finds for an archive's folder, in a process of its own."""
     given = [text if isinstance(text, str) else (text.text, text.text_pair) for text in texts]
     environment = {**os.environ, "PYTHONPATH": str(root), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, "-B", str(Path(__file__)), str(root)],
+        [sys.executable, "-B", str(Path(__file__)), str(root), str(reference.resolve())],
         cwd=root,
         env=environment,
         input=json.dumps(given),
@@ -49,24 +51,29 @@ def measure_in_archive(root: Path, texts: Sequence[Input]) -> dict[str, Any]:
     return {"error": (done.stderr.strip().splitlines() or ["it died"])[-1]}
 
 
-def measure(root: Path, given: Sequence[str | Sequence[str]]) -> dict[str, Any]:
+def measure(root: Path, given: Sequence[str | Sequence[str]], reference: Path) -> dict[str, Any]:
     """Precision, texts, and labels_changed, largest_shift and mean_shift of probabilities, of 1.
 
     On the given texts; on our own where there are none.
 
     `failed` counts texts that are classified in float32 alone. `golden` are the probabilities that our
-    own texts get in the precision that is served: by text, or a list where texts are pairs.
+    own texts get in the precision that is served: by text, or a list where texts are pairs. `pipeline`
+    tells how far those of float32 are from transformers' pipeline on the folder `reference`; Differs where
+    that is not the same.
     """
     import torch
     import yaml
 
     from handler.pipeline import Pipeline
     from handler.settings import read_settings
+    from handler.tokenizer import load_tokenizer
     from handler.values import Prediction, Text
 
     wanted = read_settings(yaml.safe_load((root / "model-config.yaml").read_bytes())["handler"])
+    pipelines = _reference()
     on_gpu = torch.cuda.is_available() and wanted.precision != "int8"
     device = torch.device("cuda" if on_gpu else "cpu")
+    pipelines.check_tokenizer(root / "model", load_tokenizer(root / "model"))
 
     own: list[Any] = sample_texts()
     if wanted.pairs:
@@ -76,19 +83,42 @@ def measure(root: Path, given: Sequence[str | Sequence[str]]) -> dict[str, Any]:
     def as_text(each: Any) -> Text:
         return Text(each) if isinstance(each, str) else Text(*each)
 
-    def predict(precision: str) -> tuple[str, list[dict[str, float]]]:
-        settings = replace(wanted, precision=precision, token_budget=2048)
+    def predict(precision: str) -> tuple[str, list[dict[str, float]], dict[str, Any] | None]:
+        # transformers classifies lone texts too, whatever the model is for
+        settings = replace(wanted, precision=precision, token_budget=2048, pairs=False)
         pipeline = Pipeline(root / "model", settings, device)
         results = [
             *pipeline([as_text(each) for each in texts]),
             *pipeline([as_text(each) for each in own]),
         ]
-        return pipeline.precision, [
-            result.probabilities if isinstance(result, Prediction) else {} for result in results
-        ]
+        compared = against_transformers(pipeline) if pipeline.precision == "float32" else None
+        return (
+            pipeline.precision,
+            [result.probabilities if isinstance(result, Prediction) else {} for result in results],
+            compared,
+        )
 
-    precision, chosen = predict(wanted.precision)
-    exact = chosen if precision == "float32" else predict("float32")[1]
+    def against_transformers(pipeline: Pipeline) -> dict[str, Any]:
+        asked = [
+            Text(text, pair, long_text="truncate", calibrated=False)
+            for text, pair in pipelines.TEXTS
+        ]
+        found = [
+            (
+                [result.logits[label] for label in pipeline.labels],
+                [result.probabilities[label] for label in pipeline.labels],
+            )
+            if isinstance(result, Prediction)
+            else result.message
+            for result in pipeline(asked)
+        ]
+        return pipelines.compare(pipelines.expected(reference, device, pipeline.max_length), found)
+
+    precision, chosen, compared = predict(wanted.precision)
+    if precision == "float32":
+        exact = chosen
+    else:
+        _, exact, compared = predict("float32")
     golden = [
         (text, {label: round(value, _DIGITS) for label, value in found.items()})
         for text, found in zip(own, chosen[len(texts) :], strict=True)
@@ -100,6 +130,7 @@ def measure(root: Path, given: Sequence[str | Sequence[str]]) -> dict[str, Any]:
     changed = sum(next(iter(a)) != next(iter(b)) for a, b in pairs)
     return {
         "precision": precision,
+        "pipeline": compared,
         "texts": len(pairs),
         "failed": sum(bool(b and not a) for a, b in zip(chosen, exact, strict=True)),
         # two digits: the others differ from one machine to the next
@@ -110,12 +141,24 @@ def measure(root: Path, given: Sequence[str | Sequence[str]]) -> dict[str, Any]:
     }
 
 
+def _reference() -> Any:
+    """The module `reference`, from its file: it is beside this one, and not in the archive."""
+    path = Path(__file__).with_name("reference.py")
+    spec = importlib.util.spec_from_file_location("_reference", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def main() -> None:
     """Print what was found as one line of JSON."""
     try:
-        outcome = measure(Path(sys.argv[1]), json.loads(sys.stdin.read()))
+        outcome = measure(Path(sys.argv[1]), json.loads(sys.stdin.read()), Path(sys.argv[2]))
     except Exception as error:  # whatever keeps the model from loading is the outcome
-        outcome = {"error": " ".join(str(error).split())}
+        kind = "differs" if type(error).__name__ == "Differs" else "error"
+        outcome = {kind: " ".join(str(error).split())}
     sys.stdout.write("\n" + json.dumps(outcome) + "\n")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
 import threading
@@ -18,14 +17,16 @@ from .attention import choose_attention
 from .batching import micro_batches
 from .device import keep_sums_in_order
 from .encoder import FusedEncoder
-from .errors import RequestError
+from .errors import LoadError, RequestError
 from .inputs import embedding_sizes, inputs_to_device
 from .kernels.library import kernels
 from .metrics import Metrics
-from .model import replace_in_encoder
+from .model import inputs_of, replace_in_encoder
 from .modules import Replacement, faster, steady, steady_on_gpu
 from .packed import PackedModel
-from .trial import Trial, random_text
+from .random_texts import RandomTexts
+from .state import State
+from .trial import Trial
 from .values import Encoding
 
 # tokens of a micro-batch: few enough for a CPU's caches, enough to fill a GPU; the first unless measured
@@ -41,8 +42,11 @@ class Classifier:
 
     `token_budget` is the size of a micro-batch in tokens, padding included. `forward` is `packed` where
     the model was found to give the same without padding, else `padded`, or `unpadded` where padding
-    changes what it gives, so that only texts of one length share a micro-batch; `attention` names what
-    computes it. `out_of_memory` counts the times that the budget was halved.
+    changes what it gives, so that only texts of one length share a micro-batch, or `alone` where none
+    can; `attention` names what computes it. `out_of_memory` counts the times that the budget was halved.
+
+    gives_token_types   whether the tokenizer does; zeros are not the same as none
+    texts               random ones that look like the tokenizer's
     """
 
     def __init__(
@@ -52,6 +56,8 @@ class Classifier:
         pad_token_id: int,
         token_budget: int | None = None,
         metrics: Metrics | None = None,
+        gives_token_types: bool = True,
+        texts: RandomTexts | None = None,
     ) -> None:
         self.device = device
         self.architecture = type(model).__name__
@@ -66,7 +72,11 @@ class Classifier:
         self._dtype = model.base_model.dtype  # the head may be more exact
         self._pad_token_id = pad_token_id
         self._sizes = embedding_sizes(model)
-        self._takes_token_types = "token_type_ids" in inspect.signature(model.forward).parameters
+        self._inputs = inputs_of(model, gives_token_types)
+        self._texts = texts or RandomTexts(range(model.config.vocab_size))
+        self._state = State(model)
+        self._changes_itself = False
+        self._tried: float = math.inf  # tokens of the longest text that was tried
 
     @torch.inference_mode()
     def __call__(
@@ -113,7 +123,10 @@ class Classifier:
     ) -> list[list[int]]:
         lengths = [len(encodings[index].input_ids) for index in indices]
         batches = micro_batches(lengths, self.token_budget)
-        if self.forward == "unpadded":
+        if self.forward == "alone":
+            batches = [[number] for batch in batches for number in batch]
+        elif self.forward == "unpadded" or max(lengths, default=0) > self._tried:
+            # what lengths do to each other was not tried for the longest
             batches = [
                 list(run) for batch in batches for _, run in groupby(batch, lengths.__getitem__)
             ]
@@ -129,7 +142,11 @@ class Classifier:
 
     def _forward(self, encodings: Sequence[Encoding]) -> torch.Tensor:
         """Logits of one micro-batch, on the device."""
-        return self._packed(encodings) if self._packed else self._padded(encodings)
+        try:
+            return self._packed(encodings) if self._packed else self._padded(encodings)
+        finally:
+            if self._changes_itself or max(len(e.input_ids) for e in encodings) > self._tried:
+                self._state.restore()
 
     def _padded(self, encodings: Sequence[Encoding]) -> torch.Tensor:
         """Logits of one micro-batch, padded to its longest text."""
@@ -139,9 +156,9 @@ class Classifier:
         inputs = {
             "input_ids": _pad([e.input_ids for e in encodings], longest, self._pad_token_id),
             "attention_mask": _pad([[1] * len(e.input_ids) for e in encodings], longest, 0),
+            "token_type_ids": _pad([e.token_type_ids for e in encodings], longest, 0),
         }
-        if self._takes_token_types:
-            inputs["token_type_ids"] = _pad([e.token_type_ids for e in encodings], longest, 0)
+        inputs = {name: inputs[name] for name in self._inputs}
         inputs = inputs_to_device(inputs, self.device, self._sizes)
         logits: torch.Tensor = self._model(**inputs).logits
         return logits
@@ -149,7 +166,7 @@ class Classifier:
     @torch.inference_mode()
     def speed_up(self, max_length: int) -> None:
         """Use faster modules and no padding, each where random texts then get the same."""
-        trial = Trial(self._model, self._padded, max_length)
+        trial = Trial(self._model, self._padded, self._texts, max_length)
         dtype, on_cpu = self._dtype, self.device.type == "cpu"
         library = kernels() if on_cpu and dtype == torch.bfloat16 else None
         if on_cpu and dtype in (torch.float32, torch.bfloat16):
@@ -166,22 +183,46 @@ class Classifier:
             if reason := trial.differs(whole, self._padded, alone=True):
                 logger.info("%s keeps its own products: %s", self.architecture, reason)
         if not self._pack(trial):
-            if reason := trial.differs(None, self._padded):
-                self.forward = "unpadded"
-                logger.warning("%s cannot stand padding: %s", self.architecture, reason)
+            self._separate(trial)
         elif self._packed and library and library.has_tiles:
             fused = partial(FusedEncoder, self._model.base_model, library)
             if reason := trial.differs(fused, self._packed):
                 logger.info("%s keeps its own encoder: %s", self.architecture, reason)
             else:
                 self.attention, self._packed.rounds_up = f"encoder {library.name}", False
+        self._tried, self._changes_itself = trial.longest, trial.changes_itself
+        self._state = State(self._model)
+
+    def _separate(self, trial: Trial) -> None:
+        """Keep texts apart that cannot share a micro-batch; LoadError where even alone they differ."""
+
+        def by_length(encodings: Sequence[Encoding]) -> torch.Tensor:
+            runs = groupby(encodings, lambda encoding: len(encoding.input_ids))
+            return torch.cat([self._padded(list(run)) for _, run in runs])
+
+        def alone(encodings: Sequence[Encoding]) -> torch.Tensor:
+            return torch.cat([self._padded([encoding]) for encoding in encodings])
+
+        if not (reason := trial.differs(None, self._padded)):
+            return
+        logger.warning("%s cannot stand padding: %s", self.architecture, reason)
+        self.forward = "unpadded"
+        if reason := trial.differs(None, by_length):
+            logger.warning("%s reads one text at a time: %s", self.architecture, reason)
+            self.forward = "alone"
+            if reason := trial.differs(None, alone):
+                raise LoadError(
+                    f"{self.architecture} gives a text another answer each time ({reason}), so it "
+                    "cannot be served; see whether config.json has a seed or a setting that keeps "
+                    "it from drawing random numbers"
+                )
 
     def _pack(self, trial: Trial) -> bool:
         """Use no padding, if the model can do without."""
         name, attend = choose_attention(self.device, self._dtype)
 
         def change() -> PackedModel:
-            self._packed = PackedModel(self._model, attend)
+            self._packed = PackedModel(self._model, attend, "token_type_ids" in self._inputs)
             return self._packed
 
         def forward(encodings: Sequence[Encoding]) -> torch.Tensor:
@@ -202,7 +243,7 @@ class Classifier:
         texts: list[Encoding] = []
         while sum(len(text.input_ids) for text in texts) < max(budgets):
             length = int(torch.empty(1).log_normal_(4.0, 0.6, generator=generator).item()) + 3
-            texts.append(random_text(self._model, min(length, max_length), generator))
+            texts.append(self._texts(min(length, max_length), generator))
         seconds: dict[int, float] = {}
         end = time.monotonic() + _SECONDS
         for self.token_budget in budgets * _ROUNDS:
@@ -221,11 +262,11 @@ class Classifier:
         On a GPU each length fills the token budget: memory is reserved, and found wanting, now.
         """
         length = min(max_length, self.token_budget)
+        generator = torch.Generator().manual_seed(0)
         while length > 0:
             texts = self.token_budget // length if self.device.type == "cuda" else 1
-            encoding = Encoding([self._pad_token_id] * length, [0] * length, truncated=False)
-            self([encoding] * max(1, texts))
-            length //= 2
+            self([self._texts(length, generator)] * max(1, texts))
+            length = length // 2 if length > self._texts.shortest else 0
 
 
 def _too_late(time_limit: float) -> RequestError:

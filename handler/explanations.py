@@ -143,7 +143,12 @@ class Explainer:
 
     def _load(self) -> Gradients | RequestError:
         try:
-            return Gradients(self._model_dir, self._device, self._tokenizer.pad_token_id)
+            return Gradients(
+                self._model_dir,
+                self._device,
+                self._tokenizer.pad_token_id,
+                self._tokenizer.gives_token_types,
+            )
         except (MemoryError, torch.AcceleratorError):
             raise
         except ImportError:

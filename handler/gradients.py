@@ -8,7 +8,6 @@ https://arxiv.org/abs/1703.01365.
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from pathlib import Path
 
 import torch
 
-from .model import load_model
+from .model import inputs_of, load_model
+from .state import State
 from .values import Encoding
 
 # points on the line: doubled until the sum is right, which takes most where a model's head has kinks
@@ -62,13 +62,18 @@ class Gradients:
     replaced by kernels or rounded, and it may compute several texts as one.
     """
 
-    def __init__(self, model_dir: Path, device: torch.device, pad_token_id: int) -> None:
+    def __init__(
+        self,
+        model_dir: Path,
+        device: torch.device,
+        pad_token_id: int,
+        gives_token_types: bool = True,
+    ) -> None:
         from captum.attr import IntegratedGradients
 
         self._model = load_model(model_dir, "float32").to(device).eval().requires_grad_(False)
-        self._takes_token_types = (
-            "token_type_ids" in inspect.signature(self._model.forward).parameters
-        )
+        self._inputs = inputs_of(self._model, gives_token_types)
+        self._state = State(self._model)
         self._method = IntegratedGradients
         self._padding = torch.tensor([pad_token_id], device=device)
         self._device = device
@@ -128,8 +133,12 @@ class Gradients:
     def _logits(self, types: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
         """Logits [rows, labels] of rows of one text, which are all of its length."""
         rows, tokens = next(iter(inputs.values())).shape[:2]
-        inputs["attention_mask"] = torch.ones(rows, tokens, dtype=torch.int64, device=self._device)
-        if self._takes_token_types:
-            inputs["token_type_ids"] = types.expand(rows, -1)
-        logits: torch.Tensor = self._model(**inputs).logits
+        mask = torch.ones(rows, tokens, dtype=torch.int64, device=self._device)
+        for name, tensor in {"attention_mask": mask, "token_type_ids": types}.items():
+            if name in self._inputs:
+                inputs[name] = tensor.expand(rows, -1)
+        try:
+            logits: torch.Tensor = self._model(**inputs).logits
+        finally:
+            self._state.restore()
         return logits

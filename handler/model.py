@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,19 @@ from .kernels.library import kernels
 from .modules import Replacement, quantized
 from .packed import padding_index
 
+# weights that no sequence classification computes with: buffers of older releases, and heads and losses
+# of the training before
+_HARMLESS = re.compile(
+    r"(^|\.)(position_ids|token_type_ids|inv_freq|masked_bias|(attn|attention)\.bias)$"
+    r"|(^|\.)pooler\.dense\.(weight|bias)$"
+    r"|^(cls|lm_head|lm_loss|mlm_head|qa_outputs|generator_predictions|discriminator_predictions)\."
+    r"|^vocab_(transform|layer_norm|projector)\."
+    r"|^(loss|loss_fct|loss_fn|criterion)\."
+)
+
+# transformers says 10³⁰ tokens where a tokenizer names no limit
+UNLIMITED = 10**30
+
 
 def load_model(model_dir: Path, precision: str) -> PreTrainedModel:
     """The folder's classifier in a precision other than `auto`; LoadError says what is wrong."""
@@ -26,11 +41,12 @@ def load_model(model_dir: Path, precision: str) -> PreTrainedModel:
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            ignore_mismatched_sizes=True,  # they are told in `report`
             output_loading_info=True,
         )
     except Exception as error:  # transformers raises many types for a broken folder
         raise LoadError(f"the model cannot be loaded: {error}") from error
-    refuse_missing_weights(model, report)
+    check_weights(model, report)
     if precision == "int8":
         model = quantize_model(model)
     if model.dtype != torch.float32:
@@ -76,22 +92,74 @@ def quantize_model(model: PreTrainedModel) -> PreTrainedModel:
     return model.to(torch.bfloat16)
 
 
-def refuse_missing_weights(model: PreTrainedModel, report: Mapping[str, Any]) -> None:
-    """LoadError where transformers' loading report names weights that the folder lacks.
+def check_weights(model: PreTrainedModel, report: Mapping[str, Any]) -> None:
+    """LoadError where transformers' loading report says that weights and model are not each other's.
 
-    transformers fills them with random numbers, and the model would answer random probabilities.
+    What the folder lacks transformers fills with random numbers, and what the model does not use it
+    drops: the probabilities would be wrong without a word.
     """
+    architecture = type(model).__name__
+    if mismatched := sorted(report["mismatched_keys"]):
+        name, found, wanted = mismatched[0]
+        raise LoadError(
+            f"{name} is {list(found)} in the weights, and config.json makes it {list(wanted)}: where "
+            "that is the number of labels, name as many in id2label; else take the config.json that "
+            "was saved with these weights"
+        )
     if missing := sorted(report["missing_keys"]):
         raise LoadError(
-            f"the weights lack {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}: this is "
-            f"no fine-tuned {type(model).__name__}; fine-tune it, or name the right architecture in "
-            "config.json"
+            f"the weights lack {_some(missing)}: this is no fine-tuned {architecture}; fine-tune it, or "
+            "name the right architecture in config.json"
+        )
+    declared = model.config.architectures or [architecture]
+    if architecture not in declared:
+        raise LoadError(
+            f"config.json says that this is a {declared[0]}, which classifies no texts; if it is a "
+            f'{architecture} after all, write {{"architectures": ["{architecture}"]}} into it'
+        )
+    if unused := sorted(key for key in report["unexpected_keys"] if not _HARMLESS.search(key)):
+        raise LoadError(
+            f"the weights hold {_some(unused)}, which {architecture} does not use as config.json "
+            "describes it, so its probabilities would not be those that were trained; save the model "
+            "with save_pretrained() by the transformers that is installed here, or correct config.json"
         )
 
 
+def check_vocabulary(model: PreTrainedModel, vocabulary: Mapping[str, int]) -> None:
+    """LoadError where the tokenizer has tokens that the model has no embedding of."""
+    try:
+        rows = len(model.get_input_embeddings().weight)
+    except (NotImplementedError, AttributeError):  # embeddings of another kind
+        return
+    if beyond := sorted(token for token, index in vocabulary.items() if index >= rows):
+        raise LoadError(
+            f"the tokenizer has {_some([repr(token) for token in beyond])}, of which the model, with "
+            f"{rows} embeddings, knows nothing; take the tokenizer that it was trained with, or call "
+            "resize_token_embeddings() and train it with this one"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+
+
+def inputs_of(model: PreTrainedModel, gives_token_types: bool) -> list[str]:
+    """What of a tokenizer's output the model is sent, as transformers' pipeline does."""
+    names = ["input_ids", "attention_mask"] + ["token_type_ids"] * gives_token_types
+    parameters = inspect.signature(model.forward).parameters
+    return [name for name in names if name in parameters]
+
+
 def longest_input(model: PreTrainedModel, tokenizer_max_length: int) -> int:
-    """Longest input in tokens that the model's positions and its tokenizer allow."""
-    positions = getattr(model.config, "max_position_embeddings", None) or tokenizer_max_length
-    if (index := padding_index(model)) is not None:
-        positions -= index + 1
-    return int(min(positions, tokenizer_max_length))
+    """Longest input in tokens that the model's positions and its tokenizer allow.
+
+    Zero and numbers below it stand for no limit, as XLNet's configuration and some tokenizers' write it.
+    """
+    limits = [UNLIMITED]
+    positions = getattr(model.config, "max_position_embeddings", None) or 0
+    if positions > 0:
+        index = padding_index(model)
+        limits.append(positions if index is None else positions - index - 1)
+    if tokenizer_max_length > 0:
+        limits.append(tokenizer_max_length)
+    return int(min(limits))

@@ -6,7 +6,6 @@ keyword arguments that its models hand through to that function.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -61,11 +60,11 @@ class PackedModel:
     It changes `model`: its attention, and where its pooled position is looked up.
     """
 
-    def __init__(self, model: PreTrainedModel, attend: Attend) -> None:
+    def __init__(self, model: PreTrainedModel, attend: Attend, takes_token_types: bool) -> None:
         self._model = model
         self._attend = attend
         self._device = model.device
-        self._takes_token_types = "token_type_ids" in inspect.signature(model.forward).parameters
+        self._takes_token_types = takes_token_types
         self._padding_index = padding_index(model)
         self._sizes = embedding_sizes(model)
         self._packing = Packing.of([1], self._device)

@@ -26,16 +26,16 @@ from .errors import LoadError, RequestError
 from .explanations import Explainer
 from .labels import choose_activation, name_labels, problem_type
 from .metrics import Metrics
-from .model import load_model, longest_input
+from .model import check_vocabulary, load_model, longest_input
 from .probabilities import predictions
+from .random_texts import RandomTexts
 from .settings import Settings
 from .tokenizer import Tokenizer, load_tokenizer
 from .values import Encoding, Prediction, Text
 
 logger = logging.getLogger(__name__)
 
-# transformers says 10³⁰ tokens where a tokenizer names no limit
-_UNLIMITED = 1_000_000
+_UNLIMITED = 1_000_000  # tokens: a number above it is none that anybody chose
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -64,6 +64,7 @@ class Pipeline:
         self.precision = choose_precision(settings.precision, device)
         model = load_model(model_dir, self.precision)
         tokenizer = load_tokenizer(model_dir)
+        check_vocabulary(model, tokenizer.get_vocab())
         self.max_length = _max_length(longest_input(model, tokenizer.model_max_length), settings)
         self.config = model.config
         self.labels = _read_labels(model_dir, model.config)
@@ -75,7 +76,13 @@ class Pipeline:
         self.found = found or {"method": "none"}
         self.tokenizer = Tokenizer(tokenizer, self.max_length, settings.long_text, settings.stride)
         self.classifier = Classifier(
-            model, device, self.tokenizer.pad_token_id, settings.token_budget, self.metrics
+            model,
+            device,
+            self.tokenizer.pad_token_id,
+            settings.token_budget,
+            self.metrics,
+            self.tokenizer.gives_token_types,
+            RandomTexts.of(tokenizer),
         )
         self.classifier.speed_up(self.max_length)
         self.classifier.warm_up(self.max_length)

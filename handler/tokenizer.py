@@ -40,7 +40,7 @@ class Tokenizer:
         self._stride = stride
         self.pad_token_id = int(tokenizer.pad_token_id or 0)
         self._truncation_side = tokenizer.truncation_side
-        self._gives_token_types = "token_type_ids" in tokenizer.model_input_names
+        self.gives_token_types = "token_type_ids" in tokenizer.model_input_names
         self._backend = tokenizer.backend_tokenizer
         self._special_tokens = (
             self._backend.num_special_tokens_to_add(is_pair=False),
@@ -63,7 +63,7 @@ class Tokenizer:
             if error := self._check(text, len(encoding), limit):
                 results[index] = error
             elif len(encoding) <= limit:
-                results[index] = _as_encoding(encoding, text, self._gives_token_types)
+                results[index] = _as_encoding(encoding, text, self.gives_token_types)
             elif (text.long_text or self._long_text) == "chunks":
                 results[index] = self._cut_into_chunks(text, limit)
             else:
@@ -103,7 +103,7 @@ class Tokenizer:
         finally:
             self._backend.no_truncation()
         return [
-            replace(_as_encoding(encoding, text, self._gives_token_types), truncated=True)
+            replace(_as_encoding(encoding, text, self.gives_token_types), truncated=True)
             for encoding, text in zip(encodings, texts, strict=True)
         ]
 
@@ -133,7 +133,7 @@ class Tokenizer:
         finally:
             self._backend.no_truncation()
         first, *others = (
-            _as_encoding(each, text, self._gives_token_types)
+            _as_encoding(each, text, self.gives_token_types)
             for each in (encoding, *encoding.overflowing)
         )
         return replace(first, further=tuple(others))
@@ -160,7 +160,7 @@ class Tokenizer:
             Piece(None) if is_special else Piece(_OF[sequence or 0], word, *offsets)
             for is_special, sequence, word, offsets in tokens
         ]
-        encoded = _as_encoding(encoding, text, self._gives_token_types)
+        encoded = _as_encoding(encoding, text, self.gives_token_types)
         return replace(encoded, truncated=bool(encoding.overflowing)), pieces
 
 

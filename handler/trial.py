@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import torch
 from transformers import PreTrainedModel
 
+from .random_texts import RandomTexts
+from .state import State
 from .values import Encoding
 
 _LENGTHS = (30, 12, 7, 7, 3)  # beside the longest
@@ -29,15 +31,23 @@ class Trial:
 
     Looked at are the logits and, for a confident model gives nearly all texts the same ones, what its
     encoder gives for the first token.
+
+    `longest` is the length of the longest text, in tokens. `changes_itself` says that a forward left the
+    model another than it was; each begins with a fresh one here, and leaves it so.
     """
 
-    def __init__(self, model: PreTrainedModel, padded: Forward, max_length: int) -> None:
+    def __init__(
+        self, model: PreTrainedModel, padded: Forward, texts: RandomTexts, max_length: int
+    ) -> None:
         self._model = model
+        self.longest = min(_LONGEST, max_length)
+        self._changed = False
         generator = torch.Generator().manual_seed(0)
         lengths = [min(length, max_length) for length in (_LONGEST, *_LENGTHS)]
-        self._texts = [random_text(model, length, generator) for length in lengths]
+        self._texts = [texts(length, generator) for length in lengths]
         seen = [self._look(padded, [text]) for text in self._texts]
         self._expected = [torch.cat(values) for values in zip(*seen, strict=True)]
+        self.changes_itself = self._changed  # what is put into a model may, and means to
 
     def differs(
         self, change: Callable[[], Change] | None, forward: Forward, alone: bool = False
@@ -47,7 +57,7 @@ class Trial:
         `change`    None: only `forward` is another
         `alone`     each text is computed alone again, not all of them together
         """
-        changed = None
+        changed, before = None, State(self._model)
         try:
             changed = change() if change else None
             reason = self._reason(forward, alone)
@@ -55,8 +65,10 @@ class Trial:
             raise
         except Exception as error:  # an architecture that does not follow transformers' interface
             reason = f"{type(error).__name__}: {error}"
-        if reason and changed:
-            changed.undo()
+        if reason:
+            if changed:
+                changed.undo()
+            before.restore()  # a change that failed half-way
         return reason
 
     def _reason(self, forward: Forward, alone: bool) -> str:
@@ -76,21 +88,17 @@ class Trial:
 
     def _look(self, forward: Forward, texts: Sequence[Encoding]) -> list[torch.Tensor]:
         """Logits [texts, labels] and states of the first token [texts, size], float32."""
-        states = torch.zeros(0)
+        states: list[torch.Tensor] = []
 
         def keep(_: Any, __: Any, output: Any) -> None:
-            nonlocal states
-            states = output[0][: len(texts), 0].float()
+            first = output[0][:, 0] if output[0].dim() > 2 else output[0]
+            states.append(first.flatten(1).float())
 
+        fresh = State(self._model)
         hook = self._model.base_model.register_forward_hook(keep)
         try:
             logits = forward(texts).float()
         finally:
             hook.remove()
-        return [logits, states]
-
-
-def random_text(model: PreTrainedModel, length: int, generator: torch.Generator) -> Encoding:
-    """So many random tokens."""
-    ids = torch.randint(model.config.vocab_size, (length,), generator=generator).tolist()
-    return Encoding(ids, [0] * length, truncated=False)
+            self._changed |= fresh.restore()
+        return [logits, torch.cat(states)[: len(texts)]]
