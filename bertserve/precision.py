@@ -29,9 +29,11 @@ def sample_texts() -> list[str]:
 
 def measure_in_archive(root: Path, texts: Sequence[str]) -> dict[str, Any]:
     """What `measure` finds for an archive's folder, in a process of its own."""
+    from bertserve.processes import tied
+
     environment = {**os.environ, "PYTHONPATH": str(root), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, "-B", str(Path(__file__)), str(root)],
+        [*tied(Path(__file__), "-B"), str(root)],
         cwd=root,
         env=environment,
         input=json.dumps(texts),
