@@ -1,7 +1,6 @@
-"""From a Hugging Face folder to a `.mar` archive, and what is in one.
+"""From a Hugging Face folder to a `.mar` archive; `inspection` tells what is in one.
 
     archive = package(Path("my-model"), name="support", version="1.0")
-    inspect(archive)["labels"]
 
 An archive is a zip, uncompressed, with the same bytes whenever it is built from the same inputs:
 
@@ -17,17 +16,12 @@ An archive is a zip, uncompressed, with the same bytes whenever it is built from
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
-import sys
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +31,7 @@ from model_archiver.model_archiver_config import ModelArchiverConfig
 from model_archiver.model_packaging_utils import ModelExportUtils
 
 from . import conversion, kernels, precision
+from .contents import CONFIG, MANIFEST, unpacked
 from .errors import PackageError
 from .folder import (
     TOKENIZER_FILES,
@@ -45,21 +40,18 @@ from .folder import (
     files,
     fitted_on_pairs,
     has_tokenizer,
-    name_labels_of,
 )
 from .handler import calibration_file, checksums
-from .handler.errors import LoadError
-from .handler.labels import choose_activation, problem_type
-from .handler.settings import Settings, read_settings
+from .handler.settings import Settings
 from .intact import weight_names
+from .names import check_name
+from .processes import tied
 from .results import Input, Pair
+from .scratch import appearing, scratch_folder
 
 HANDLER = Path(__file__).parent / "handler"
 DOOR = "bert_handler.py"
-CONFIG = "model-config.yaml"
-MANIFEST = "MAR-INF/MANIFEST.json"
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
 _MODEL_FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json")
 _OPTIONAL_FILES = ("index_to_name.json", calibration_file.FILE_NAME)
@@ -107,11 +99,8 @@ def package(
     pipeline gives. Before the archive is put in its place it is opened the way a TorchServe worker opens
     it, in a process of its own, and classifies a text.
     """
-    for option, value in (("name", name), ("version", version)):
-        if not _NAME.fullmatch(value) or ".." in value:
-            raise PackageError(
-                f"{option} {value!r} will not do: use letters, digits, '.', '_' and '-'"
-            )
+    check_name("name", name)
+    check_name("version", version)
     target = output / f"{name}-{version}.mar"
     report("checking the folder")
     check_folder(model_dir, convert_weights=convert_weights)
@@ -121,20 +110,20 @@ def package(
     if settings.pairs and not all(isinstance(text, Pair) for text in texts or ()):
         raise PackageError("this model classifies pairs; give texts that have a text_pair each")
     output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bertserve-package-") as scratch:
-        root = Path(scratch) / "archive"
+    with scratch_folder("package") as scratch:
+        root = scratch / "archive"
         report("collecting the files")
         workers = usual_workers() if workers is None else workers
         config = model_config(workers, batch_size, max_batch_delay, settings)
         lay_out(model_dir, root, name, version, config)
         report("comparing it with transformers' own pipeline, and its precision with float32")
         _measure_precision(root, model_dir, texts)
-        built = Path(scratch) / target.name
+        built = scratch / target.name
         report("writing the archive")
         _write_zip(root, built)
         report("opening it as a TorchServe worker does")
-        with _unpacked(built) as unpacked:
-            classify_as_worker(unpacked)
+        with unpacked(built, "open") as folder:
+            classify_as_worker(folder)
         _put_in_place(built, target, force=force)
     return target
 
@@ -261,17 +250,8 @@ def _put_in_place(built: Path, target: Path, *, force: bool) -> None:
             f"{target} is there already with other content; give another --version, "
             "or --force to replace it"
         )
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.copyfile(built, partial)
-    partial.replace(target)
-
-
-@contextmanager
-def _unpacked(archive: Path) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="bertserve-open-") as folder:
-        with zipfile.ZipFile(archive) as contents:
-            contents.extractall(folder)
-        yield Path(folder)
+    with appearing(target) as partial:
+        shutil.copyfile(built, partial)
 
 
 def classify_as_worker(unpacked: Path) -> dict[str, Any]:
@@ -282,7 +262,7 @@ def classify_as_worker(unpacked: Path) -> dict[str, Any]:
     environment = {**os.environ, "PYTHONPATH": str(unpacked), "HF_HUB_OFFLINE": "1"}
     script = Path(__file__).parent / "open_as_worker.py"
     done = subprocess.run(
-        [sys.executable, str(script), str(unpacked)],
+        [*tied(script), str(unpacked)],
         cwd=unpacked,
         env=environment,
         capture_output=True,
@@ -295,102 +275,3 @@ def classify_as_worker(unpacked: Path) -> dict[str, Any]:
         reason = outcome.get("error") or (done.stderr.strip().splitlines() or ["it died"])[-1]
         raise PackageError(f"the archive does not load: {reason}")
     return dict(outcome["description"])
-
-
-def inspect(archive: Path) -> dict[str, Any]:
-    """What an archive holds: labels, precision, calibration, workers, checksums.
-
-    `intact` tells whether every file has the checksum that the archive gives for it.
-    """
-    try:
-        with zipfile.ZipFile(archive) as contents:
-            return _describe(archive, contents)
-    except FileNotFoundError:
-        raise PackageError(f"{archive} does not exist") from None
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, LoadError) as error:
-        raise PackageError(
-            f"{archive} is no archive of bertserve ({error}); build it with `bertserve package`"
-        ) from error
-
-
-def golden(archive: Path) -> list[tuple[Input, dict[str, float]]]:
-    """Texts, or pairs, and the probabilities that they got at packaging; none in older archives."""
-    with zipfile.ZipFile(archive) as contents:
-        if precision.GOLDEN not in contents.namelist():
-            return []
-        found = json.loads(contents.read(precision.GOLDEN))
-    if isinstance(found, dict):
-        return list(found.items())
-    return [(Pair(*pair), probabilities) for pair, probabilities in found]
-
-
-def _describe(archive: Path, contents: zipfile.ZipFile) -> dict[str, Any]:
-    manifest = json.loads(contents.read(MANIFEST))["model"]
-    expected = checksums.parse(contents.read(checksums.FILE_NAME).decode("utf-8"))
-    served = yaml.safe_load(contents.read(CONFIG))
-    settings = read_settings(served.get("handler"))
-    config = json.loads(contents.read("model/config.json"))
-    labels = _labels(contents, config)
-    problem = problem_type(config.get("problem_type"), len(labels))
-    files = [
-        {"path": path, "bytes": contents.getinfo(path).file_size, "sha256": digest}
-        for path, digest in sorted(expected.items())
-        if path in contents.namelist()
-    ]
-    return {
-        "archive": str(archive),
-        "sha256": checksums.sha256(archive),
-        "bytes": archive.stat().st_size,
-        "name": manifest["modelName"],
-        "version": manifest["modelVersion"],
-        "architecture": (config.get("architectures") or [config["model_type"]])[0],
-        "labels": labels,
-        "problem_type": problem,
-        "activation": choose_activation(problem, len(labels)),
-        "precision": settings.precision,
-        "against_float32": _against_float32(contents),
-        "kernels": sorted(Path(path).stem for path in contents.namelist() if path.endswith(".so")),
-        "calibration": _calibration(contents),
-        "workers": served["minWorkers"],
-        "batch_size": served["batchSize"],
-        "max_batch_delay": served["maxBatchDelay"],
-        "settings": settings.as_dict(),
-        "intact": expected == _checksums(contents, list(expected))
-        and not checksums.unlisted(contents.namelist(), expected),
-        "files": files,
-    }
-
-
-def _against_float32(contents: zipfile.ZipFile) -> dict[str, Any] | None:
-    if precision.FILE_NAME not in contents.namelist():
-        return None
-    return dict(json.loads(contents.read(precision.FILE_NAME)))
-
-
-def _calibration(contents: zipfile.ZipFile) -> dict[str, Any]:
-    path = f"model/{calibration_file.FILE_NAME}"
-    if path not in contents.namelist():
-        return {"method": "none"}
-    return dict(json.loads(contents.read(path)))
-
-
-def _labels(contents: zipfile.ZipFile, config: dict[str, Any]) -> list[str]:
-    path = "model/index_to_name.json"
-    return name_labels_of(
-        config, json.loads(contents.read(path)) if path in contents.namelist() else None
-    )
-
-
-def _checksums(contents: zipfile.ZipFile, paths: list[str]) -> dict[str, str]:
-    """SHA-256 of files in a zip; a file that is missing or fails the zip's own check has none."""
-    digests = {}
-    for path in paths:
-        digest = hashlib.sha256()
-        try:
-            with contents.open(path) as file:
-                while chunk := file.read(1 << 20):
-                    digest.update(chunk)
-        except (KeyError, zipfile.BadZipFile):
-            continue
-        digests[path] = digest.hexdigest()
-    return digests

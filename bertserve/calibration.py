@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +47,7 @@ from .levels import (
 )
 from .scaling import apply, check_method, fit, learnable, plain
 from .scoring import score_folder
+from .scratch import appearing, scratch_folder
 
 FOLDS = 5
 _SEEN = 0.995  # accuracy from which on texts look like those of the training
@@ -273,8 +273,8 @@ def _of_rows(folds: Sequence[tuple[Any, Rows]]) -> Any:
 
 def _score(model_dir: Path, labelled: Labelled, settings: Settings, report: Report) -> Floats:
     """Logits by the code that serves, of an archive that is built for it."""
-    with tempfile.TemporaryDirectory(prefix="bertserve-calibrate-") as scratch:
-        root = Path(scratch) / "archive"
+    with scratch_folder("calibrate") as scratch:
+        root = scratch / "archive"
         lay_out(model_dir, root, "calibrate", "0", model_config(1, 1, 1, settings))
         (root / "model" / FILE_NAME).unlink(missing_ok=True)  # of a former calibration
         total = len(labelled.texts)
@@ -294,12 +294,8 @@ def _check_targets(
 
 
 def _write(path: Path, found: Numbers) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with appearing(path) as partial:
         partial.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _rounded(value: Any) -> Any:

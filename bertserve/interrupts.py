@@ -14,12 +14,19 @@ from typing import Any
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+def as_ctrl_c() -> None:
+    """Have SIGTERM and SIGHUP do what Ctrl-C does: what was begun is undone, nothing is left running."""
+    for ending in ENDINGS[1:]:
+        if signal.getsignal(ending) is not signal.SIG_IGN:  # nohup
+            signal.signal(ending, signal.default_int_handler)
+
+
 @contextmanager
 def postponed() -> Iterator[None]:
-    """Let Ctrl-C, and a SIGTERM, come when the block is done."""
+    """Let Ctrl-C, a SIGTERM and a SIGHUP come when the block is done."""
     came: list[int] = []
     try:
-        with _handled(ENDINGS[:2], lambda number, _: came.append(number)):
+        with _handled(ENDINGS, lambda number, _: came.append(number)):
             yield
     finally:
         for number in came[:1]:

@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 from .handler.kernels import BUILDS, FOLDER, SOURCES, Build
+from .scratch import scratch_folder
 
 _FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fno-exceptions", "-fno-math-errno", "-w")
 # OpenMP's functions are left open: at load they are found in the library that torch brought
@@ -39,9 +40,9 @@ def build(into: Path) -> list[str]:
             "no kernels: there is no %s; install g++, or name a compiler in CXX", compiler[0]
         )
         return []
-    with tempfile.TemporaryDirectory(prefix="bertserve-kernels-") as scratch:
+    with scratch_folder("kernels") as scratch:
         kept = _cache(_fingerprint(compiler))
-        built = kept if kept and kept.exists() else Path(scratch)
+        built = kept if kept and kept.exists() else scratch
         if built != kept and _compile_all(compiler, built) and kept:
             _keep(built, kept)
         libraries = sorted(built.glob("*.so"))

@@ -1,10 +1,12 @@
-"""Why a worker does not load, in its own words, from TorchServe's logs."""
+"""Why a worker does not load, or TorchServe does not start, in their own words, from the logs."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 _WORKER = re.compile(r"^W-\d+-(?P<model>.+)-std(?:out|err)$")  # the thread that reads its output
@@ -12,6 +14,22 @@ _LOAD_FAILURE = re.compile(r"^(?:Failed to load|Load) model .*?exception (?P<rea
 _DIED = "Backend worker process died."
 _EXCEPTION = re.compile(r"^[\w.]*(?:Error|Exception|Interrupt|Exit)\b.*")
 _REGISTRATION = re.compile(r"Failed to load model: (?P<archive>\S+)")
+# a line of a Java exception: what it is and what it says
+_THROWN = re.compile(
+    r"^(?P<cause>Caused by: )?(?:Exception in thread \S+ )?"
+    r"(?P<what>(?:\w+[.$])+\w*(?:Error|Exception)\b.*)"
+)
+_REFUSED = re.compile(
+    r"^(Invalid configuration|Unrecognized|Invalid|Could not find|Error:|java not found)"
+)
+# the thread that shuts the front end down, which fails where that was never up
+_SHUTDOWN = 'Exception in thread "Thread-'
+# what the JVM, the launcher and libraries say whatever happens
+_NOISE = re.compile(
+    r"^(at |\.\.\. \d+ more|#?$|warning|nvidia-smi|Removing orphan|Model server (started|stopped)"
+    r"|Error: (Could not create the Java|A fatal exception)|\S+ HotSpot|Picked up|# .*(report|hs_err))",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -20,6 +38,27 @@ class LoadFailure:
 
     model: str
     reason: str
+
+
+def cause(lines: Iterable[str]) -> str | None:
+    """Why Java ended, of what it printed; None where it does not say.
+
+    An exception's cause is the last one that it names; a refusal of the configuration stands before any.
+    """
+    before_its_end = takewhile(lambda line: not line.startswith(_SHUTDOWN), lines)
+    said = [line for each in before_its_end if (line := each.strip()) and not _NOISE.match(line)]
+    if refused := next((line for line in said if _REFUSED.match(line)), None):
+        return refused.removeprefix("Error: ")
+    thrown = [match for line in said if (match := _THROWN.match(line))]
+    first = thrown[:1]
+    for match in thrown[1:]:
+        if not match["cause"]:  # another exception, of something that failed in consequence
+            break
+        first.append(match)
+    named = [match["what"] for match in first if ": " in match["what"]] or [
+        m["what"] for m in first
+    ]
+    return named[-1] if named else next(iter(said), None)
 
 
 class LogTail:
@@ -51,9 +90,8 @@ class LogTail:
         """Why TorchServe could not register an archive, if that happened."""
         for event in self._events("ts_log.log"):
             if match := _REGISTRATION.search(event["message"]):
-                exception = event.get("exception", "").splitlines()
-                causes = [text for text in exception if _EXCEPTION.match(text)]
-                return f"{match['archive']}: {causes[0]}" if causes else match["archive"]
+                reason = cause(event.get("exception", "").splitlines())
+                return f"{match['archive']}: {reason}" if reason else match["archive"]
         return None
 
     def _events(self, name: str) -> list[dict[str, str]]:

@@ -34,10 +34,12 @@ def sample_texts() -> list[str]:
 
 def measure_in_archive(root: Path, texts: Sequence[Input], reference: Path) -> dict[str, Any]:
     """What `measure` finds for an archive's folder, in a process of its own."""
+    from bertserve.processes import tied
+
     given = [text if isinstance(text, str) else (text.text, text.text_pair) for text in texts]
     environment = {**os.environ, "PYTHONPATH": str(root), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, "-B", str(Path(__file__)), str(root), str(reference.resolve())],
+        [*tied(Path(__file__), "-B"), str(root), str(reference.resolve())],
         cwd=root,
         env=environment,
         input=json.dumps(given),
@@ -58,8 +60,8 @@ def measure(root: Path, given: Sequence[str | Sequence[str]], reference: Path) -
 
     `failed` counts texts that are classified in float32 alone. `golden` are the probabilities that our
     own texts get in the precision that is served: by text, or a list where texts are pairs. `pipeline`
-    tells how far those of float32 are from transformers' pipeline on the folder `reference`; Differs where
-    that is not the same.
+    tells how far those of float32 are from transformers' pipeline on the folder `reference`; Differs
+    where that is not the same.
     """
     import torch
     import yaml
@@ -112,7 +114,9 @@ def measure(root: Path, given: Sequence[str | Sequence[str]], reference: Path) -
             else result.message
             for result in pipeline(asked)
         ]
-        return pipelines.compare(pipelines.expected(reference, device, pipeline.max_length), found)
+        return dict(
+            pipelines.compare(pipelines.expected(reference, device, pipeline.max_length), found)
+        )
 
     precision, chosen, compared = predict(wanted.precision)
     if precision == "float32":

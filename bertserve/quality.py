@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from .archive import inspect
 from .comparison import Comparison, reordering
 from .comparison import compare as compare_probabilities
 from .errors import ConfigError, PackageError
 from .evaluation import Evaluation, Worst, evaluate, worst_texts
+from .inspection import inspect
 from .judging import Bools, Floats
 from .labelled import Columns, Labelled, read_labelled
 from .levels import kept, sets

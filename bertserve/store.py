@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from .archive import MANIFEST
+from .contents import read_manifest
 from .errors import PackageError, ServerError
 
 # in the state folder, while a rollout is under way
@@ -121,13 +120,9 @@ def _read(path: Path) -> StoredArchive:
     if "," in path.name:  # TorchServe splits its list of models there
         raise ServerError(f"{path} has a comma in its name; rename it")
     try:
-        with zipfile.ZipFile(path) as archive:
-            manifest = json.loads(archive.read(MANIFEST))["model"]
-        return StoredArchive(path, manifest["modelName"], manifest["modelVersion"])
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise PackageError(
-            f"{path} is no model archive ({error}); build it again, or take it out of the store"
-        ) from error
+        return StoredArchive(path, *read_manifest(path))
+    except PackageError as error:
+        raise PackageError(f"{error}; build it again, or take it out of the store") from error
 
 
 def distrust(directory: Path, name: str, former: str | None) -> None:

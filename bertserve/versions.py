@@ -20,14 +20,15 @@ from typing import Any
 
 import psutil
 
-from .archive import inspect
 from .canary import Canary, read_canaries, store_canary
 from .errors import ClientError, ModelNotFound, PackageError, ServerError
 from .handler.checksums import sha256
+from .inspection import inspect
 from .management import CHANGING, LOADING, change, scaling
 from .metrics import Metrics, Observed
 from .protos import management_pb2
 from .results import Description, Model
+from .scratch import appearing
 from .server import Server
 from .store import distrust
 from .workers import read_written_off, slots
@@ -90,16 +91,13 @@ class Versions:
             raise ServerError(
                 f"{target} is another archive; take it out of the model store, or choose a new version"
             )
-        part = target.with_name(f".{file_name}.part")
         try:
-            shutil.copyfile(archive, part)
-            part.replace(target)
+            with appearing(target) as partial:
+                shutil.copyfile(archive, partial)
         except OSError as error:
             raise ServerError(
                 f"{archive} cannot be copied to {self.model_store}: {error.strerror}"
             ) from error
-        finally:
-            part.unlink(missing_ok=True)
         return target
 
     def scale(self, name: str, version: str | None, workers: int, *, wait: bool = True) -> Model:

@@ -35,8 +35,20 @@ def write(model_dir: Path) -> None:
 
 
 def unlisted(paths: Iterable[str], expected: Mapping[str, str]) -> list[str]:
-    """Paths below `model/` that have no checksum; elsewhere Python keeps its caches."""
-    return sorted(path for path in paths if path.startswith("model/") and path not in expected)
+    """Paths that have no checksum, but for Python's caches of modules that have one."""
+    return sorted(
+        path
+        for path in paths
+        if path not in expected and path != FILE_NAME and _cached_source(path) not in expected
+    )
+
+
+def _cached_source(path: str) -> str | None:
+    """The module that a file is a cache of: handler/__pycache__/x.cpython-311.pyc of handler/x.py."""
+    *folders, cache, name = ("", *path.split("/"))
+    if cache != "__pycache__" or not name.endswith(".pyc"):
+        return None
+    return "/".join([*folders[1:], f"{name.split('.')[0]}.py"])
 
 
 def parse(text: str) -> dict[str, str]:
@@ -48,7 +60,7 @@ def parse(text: str) -> dict[str, str]:
 def verify(model_dir: Path) -> dict[str, str]:
     """Compare every listed file with its checksum; LoadError names the first that differs.
 
-    Returns path → SHA-256. A file that was added to the model is an error as well.
+    Returns path → SHA-256. A file that was added is an error as well.
     """
     try:
         expected = parse((model_dir / FILE_NAME).read_text(encoding="utf-8"))
@@ -68,7 +80,7 @@ def verify(model_dir: Path) -> dict[str, str]:
                 f"{path} is damaged: its SHA-256 is {actual[:12]}…, {FILE_NAME} says "
                 f"{digest[:12]}…; build or copy the archive again"
             )
-    present = (path for path in (model_dir / "model").rglob("*") if path.is_file())
+    present = (path for path in model_dir.rglob("*") if not path.is_dir())
     if added := unlisted((path.relative_to(model_dir).as_posix() for path in present), expected):
         raise LoadError(f"{added[0]} was added to the archive; build or copy the archive again")
     return expected

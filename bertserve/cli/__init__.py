@@ -14,6 +14,7 @@ figures      those of evaluations and calibrations
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -21,6 +22,7 @@ from rich.markup import escape
 
 from ..errors import BertserveError
 from ..handler.errors import LoadError
+from ..remedies import sentence
 from . import (
     archives,
     evaluating,
@@ -36,11 +38,15 @@ __all__ = ["archives", "evaluating", "explaining", "main", "predicting", "servin
 
 def main() -> None:
     """Run a command; what the caller can mend is one sentence, not a traceback."""
+    for stream in (sys.stdout, sys.stderr):  # whatever the locale: files are UTF-8 as well
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     try:
         app(standalone_mode=True)
     except BrokenPipeError:  # who reads the results has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (BertserveError, LoadError, OSError) as error:  # a full disk or a locked folder too
-        err.print(f"[red]Error:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+        said = sentence(error) if isinstance(error, OSError) else str(error)
+        err.print(f"[red]Error:[/] {escape(said)}", soft_wrap=True, highlight=False)
         sys.exit(1)

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .. import archive as archives
+from .. import inspection
 from ..handler.settings import Settings
 from .inputs import texts_of
 from .printing import calibration_line, print_json, progress_line
@@ -94,13 +95,16 @@ def package(
             force=force,
             report=lambda step: steps.update(task, description=step),
         )
-    found = archives.inspect(built)
+    found = inspection.inspect(built)
     if as_json:
         keys = ("archive", "sha256", "against_float32", "kernels")
         print_json({key: found[key] for key in keys})
         return
-    out.print(f"[green]built[/] {built}  ({built.stat().st_size / 1e6:.1f} MB)", soft_wrap=True)
-    out.print(f"precision: {_precision(found)}", highlight=False, soft_wrap=True)
+    out.print(
+        f"[green]built[/] {escape(str(built))}  ({built.stat().st_size / 1e6:.1f} MB)",
+        soft_wrap=True,
+    )
+    out.print(f"precision: {escape(_precision(found))}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -110,16 +114,16 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Show what an archive holds: labels, precision, calibration, checksums."""
-    found = archives.inspect(archive)
+    found = inspection.inspect(archive)
     if as_json:
         print_json(found)
         return
     facts = Table(show_header=False, box=None)
     for key in ("name", "version", "architecture", "problem_type", "activation"):
         facts.add_row(key.replace("_", " "), escape(found[key]))
-    facts.add_row("precision", _precision(found))
-    facts.add_row("kernels", ", ".join(found["kernels"]) or "none")
-    facts.add_row("calibration", calibration_line(found["calibration"]))
+    facts.add_row("precision", escape(_precision(found)))
+    facts.add_row("kernels", escape(", ".join(found["kernels"])) or "none")
+    facts.add_row("calibration", escape(calibration_line(found["calibration"])))
     facts.add_row("labels", f"{len(found['labels'])}: {escape(', '.join(found['labels']))}")
     facts.add_row(
         "workers",
@@ -137,7 +141,7 @@ def inspect(
     if files:
         table = Table("file", "bytes", "sha256", box=None)
         for file in found["files"]:
-            table.add_row(file["path"], f"{file['bytes']:,}", file["sha256"][:16])
+            table.add_row(escape(file["path"]), f"{file['bytes']:,}", file["sha256"][:16])
         out.print(table)
     if not found["intact"]:
         raise typer.Exit(1)

@@ -110,7 +110,7 @@ def evaluate(
     else:
         print_evaluation(found)
     if html:
-        err.print(f"report: {html}", soft_wrap=True, highlight=False)
+        err.print(f"report: {escape(str(html))}", soft_wrap=True, highlight=False)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from enum import Enum
 from itertools import tee
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO, cast
 
 import typer
 
@@ -18,6 +18,7 @@ from ..results import Input, Prediction
 from .inputs import given_texts
 from .printing import print_predictions
 from .program import AsJson, ConfigFile, app, out
+from .shown import ShownStream
 
 
 class Output(str, Enum):
@@ -93,6 +94,6 @@ def predict(
         if shape is Output.table:
             print_predictions(counted(), top_k or 3)
         else:
-            WRITERS[shape](counted(), sys.stdout)
+            WRITERS[shape](counted(), cast(TextIO, ShownStream(sys.stdout)))
     if failed:
         raise typer.Exit(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from rich.table import Table
 from ..errors import TextError
 from ..results import Input, Model, Prediction
 from .program import err, out
+from .shown import as_json
 
 _BAR = 20
 _SCREENFUL = 64
@@ -88,8 +88,8 @@ def print_status(found: dict[str, Any], as_json: bool) -> None:
     for model in found["models"]:
         ready = sum(worker["status"] == "READY" for worker in model["workers"])
         models.add_row(
-            model["name"],
-            model["version"],
+            escape(model["name"]),
+            escape(model["version"]),
             "✓" if model["default"] else "",
             model["state"],
             f"{ready}/{len(model['workers'])}",
@@ -126,14 +126,14 @@ def quoted(names: Sequence[str], most: int = 5) -> str:
 
 def progress_line() -> Progress:
     """A line that says what goes on, on a terminal; nothing in a pipe."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
 
 
 @contextmanager
 def steps_listed() -> Iterator[Callable[[str], None]]:
     """Lists steps on a terminal, the last one running; a step says more of itself after a colon."""
-    columns = (SpinnerColumn(finished_text="✓"), TextColumn("{task.description}"))
+    columns = (SpinnerColumn(finished_text="✓"), TextColumn("{task.description}", markup=False))
     with Progress(
         *columns, TimeElapsedColumn(), console=err, disable=not err.is_terminal
     ) as progress:
@@ -152,7 +152,12 @@ def steps_listed() -> Iterator[Callable[[str], None]]:
             progress.update(progress.tasks[-1].id, completed=1)
 
 
+def warn(message: str) -> None:
+    """What the caller should know, beside the results."""
+    err.print(f"[yellow]Warning:[/] {escape(message)}", soft_wrap=True, highlight=False)
+
+
 def print_json(value: Any) -> None:
     """A value for programs."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.write(as_json(value, indent=2) + "\n")
     sys.stdout.flush()  # a program may read it while this one goes on

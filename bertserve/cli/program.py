@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from ..errors import ConfigError
+from .shown import ShownConsole
 
 app = typer.Typer(
     help="A fine-tuned BERT-family classifier behind TorchServe.",
@@ -40,8 +40,8 @@ def program(
 
 models = typer.Typer(help="The versions that a running server serves.", no_args_is_help=True)
 app.add_typer(models, name="models")
-out = Console()
-err = Console(stderr=True)
+out = ShownConsole(emoji=False)
+err = ShownConsole(stderr=True, emoji=False)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 ConfigFile = Annotated[

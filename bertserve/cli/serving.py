@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +11,9 @@ import typer
 from .. import server as servers
 from ..config import read_config, usual_config
 from ..errors import NotRunning
+from ..interrupts import as_ctrl_c
 from ..results import Model
-from .printing import print_json, print_status, progress_line
+from .printing import print_json, print_status, progress_line, warn
 from .program import AsJson, ConfigFile, app, out
 
 
@@ -35,10 +35,14 @@ def serve(
             ready = [f"{m.name} {m.version} {m.ready}/{m.wanted}" for m in models]
             steps.update(task, description=f"workers ready: {', '.join(ready)}")
 
-        signal.signal(
-            signal.SIGTERM, signal.default_int_handler
-        )  # as Ctrl-C: leave nothing running
-        server = servers.start(read_config(config or usual_config()), model_store, show)
+        found = read_config(config or usual_config())
+        if found.envelope:
+            warn(
+                f"service_envelope={found.envelope} is left out: the handler reads that protocol itself, "
+                "in batches too"
+            )
+        as_ctrl_c()
+        server = servers.start(found, model_store, show)
     if foreground:
         servers.pass_signals_on(server)
     print_status(server.status(), as_json)

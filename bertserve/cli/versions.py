@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -14,6 +13,7 @@ from rich.table import Table
 
 from .. import rollout as rollouts
 from .. import server as servers
+from ..interrupts import as_ctrl_c
 from ..rollout import Limits
 from ..versions import Versions
 from .inputs import texts_of
@@ -81,9 +81,7 @@ def rollout(
 ) -> None:
     """Make an archive the default version of its model, or leave everything as it was."""
     server = servers.find(config)
-    for ending in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: put everything back
-        if signal.getsignal(ending) is not signal.SIG_IGN:  # nohup
-            signal.signal(ending, signal.default_int_handler)
+    as_ctrl_c()
     with steps_listed() as report:
         outcome = rollouts.rollout(
             server,

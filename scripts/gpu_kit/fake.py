@@ -161,7 +161,7 @@ def _pack(
 ) -> str:
     """Have it packed; why it cannot be."""
     try:
-        changed = PackedModel(model, attend)
+        changed = PackedModel(model, attend, "token_type_ids" in made._inputs)
     except Exception as error:  # as the trial takes it
         return _short(error)
     try:

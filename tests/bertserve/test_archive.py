@@ -16,9 +16,10 @@ from safetensors.torch import load_file
 
 import handler
 import tiny
-from bertserve.archive import BATCH_SIZE, classify_as_worker, inspect, package
+from bertserve.archive import BATCH_SIZE, classify_as_worker, package
 from bertserve.errors import PackageError
 from bertserve.handler.settings import Settings
+from bertserve.inspection import inspect
 
 HANDLER = Path(handler.__file__).parent
 

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from bertserve.config import PACKAGED, _as_property, read_config, usual_config
+from bertserve.config import PACKAGED, complete, read_config, usual_config
 from bertserve.errors import ConfigError
+from bertserve.properties import parse_properties, write_properties
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -28,7 +29,7 @@ def test_addresses_are_those_that_a_client_reaches(tmp_path: Path) -> None:
             tmp_path,
             "inference_address=https://0.0.0.0:9000",
             "management_address = http://localhost:9001",
-            "metrics_address=http://[::]:9002",
+            "metrics_address=http://0.0.0.0:9002",
             "grpc_inference_address=0.0.0.0",
             "grpc_inference_port=9003",
             "disable_token_authorization=true",
@@ -37,11 +38,11 @@ def test_addresses_are_those_that_a_client_reaches(tmp_path: Path) -> None:
     )
     assert config.inference == "https://127.0.0.1:9000"
     assert config.management == "http://localhost:9001"
-    assert config.metrics == "http://[::1]:9002"
+    assert config.metrics == "http://127.0.0.1:9002"
     assert config.grpc_inference == "127.0.0.1:9003"
     assert config.tokens is False
     assert config.model_store == "/srv/models"
-    assert config.ports()["metrics_address"] == ("::1", 9002)
+    assert config.ports()["metrics_address"] == ("127.0.0.1", 9002)
 
 
 @pytest.mark.parametrize(
@@ -89,4 +90,44 @@ def test_ours_is_hardened_and_every_line_is_explained() -> None:
 
 
 def test_a_path_is_written_as_java_reads_properties() -> None:
-    assert _as_property("/home/jürgen/\\🙂") == "/home/j\\u00fcrgen/\\u005c\\ud83d\\ude42"
+    written = write_properties({"k": "/home/jürgen/\\🙂"})
+    assert written == b"k=/home/j\\u00fcrgen/\\\\\\ud83d\\ude42\n"
+    assert parse_properties(written) == {"k": "/home/jürgen/\\🙂"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "max_request_size=2GB",
+        "enable_model_api=yes",
+        "job_queue_size=0",
+        "inference_address=http://[::1]:8080",
+        "blacklist_env_vars=*",
+        "metrics_mode=foo",
+        "service_envelope=mine:Envelope",
+        "model_store=$$NOT_SET_ANYWHERE$$",
+    ],
+)
+def test_what_torchserve_cannot_read_is_a_sentence(tmp_path: Path, line: str) -> None:
+    with pytest.raises(ConfigError, match=r"NOT_SET|" + line.split("=")[0]):
+        read_config(write(tmp_path, line))
+
+
+@pytest.mark.parametrize("envelope", ["json", "kserve", "kservev2", "body"])
+def test_an_envelope_of_torchserve_s_is_left_out(tmp_path: Path, envelope: str) -> None:
+    path = tmp_path / "config.properties"
+    path.write_bytes(b"\xef\xbb\xbfservice_envelope=" + envelope.encode() + b"\nio_ratio : 60 \n")
+    config = read_config(path)
+    assert config.envelope == envelope
+    (tmp_path / "state").mkdir()
+    written = parse_properties(complete(config, tmp_path / "state").read_bytes())
+    assert "service_envelope" not in written
+    assert written["io_ratio"] == "60"
+
+
+def test_variables_of_the_environment_count_where_the_file_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TS_SERVICE_ENVELOPE", "json")
+    assert read_config(write(tmp_path)).envelope is None
+    assert read_config(write(tmp_path, "enable_envvars_config=true")).envelope == "json"

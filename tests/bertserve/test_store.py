@@ -44,7 +44,7 @@ def test_two_archives_of_one_version_are_an_error(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_archive_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.mar").write_bytes(b"no zip")
-    with pytest.raises(PackageError, match=r"broken\.mar is no model archive"):
+    with pytest.raises(PackageError, match=r"broken\.mar is no archive of bertserve"):
         stored_archives(tmp_path)
 
 

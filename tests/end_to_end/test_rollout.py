@@ -15,11 +15,11 @@ import pytest
 
 import tiny
 from bertserve import rollout as rollouts
-from bertserve.archive import golden
 from bertserve.canary import Canary, read_canaries
 from bertserve.client import Client
 from bertserve.config import read_config
 from bertserve.errors import RolloutFailed, ServerError
+from bertserve.inspection import golden
 from bertserve.rollout import Limits, rollback, rollout
 from bertserve.server import Server, alone, find, start
 from bertserve.versions import RETIRED, Versions

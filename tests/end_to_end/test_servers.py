@@ -20,9 +20,10 @@ import psutil
 import pytest
 
 import tiny
-from bertserve.archive import inspect, package
+from bertserve.archive import package
 from bertserve.config import read_config
 from bertserve.errors import ConfigError, NotRunning, ServerError
+from bertserve.inspection import inspect
 from bertserve.keys import bearer
 from bertserve.server import Server, find, start, state_directory
 from serving import Served, environment, spoil, write_config

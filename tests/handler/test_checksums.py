@@ -46,10 +46,20 @@ def test_a_file_that_was_added_to_the_model_is_named(folder: Path) -> None:
         checksums.verify(folder)
 
 
-def test_python_s_caches_are_not_looked_at(folder: Path) -> None:
+def test_python_s_caches_of_its_modules_are_not_looked_at(folder: Path) -> None:
+    (folder / "x.py").write_text("")
+    checksums.write(folder)
     (folder / "__pycache__").mkdir()
-    (folder / "__pycache__" / "x.pyc").write_bytes(b"cache")
-    assert "__pycache__/x.pyc" not in checksums.verify(folder)
+    (folder / "__pycache__" / "x.cpython-311.pyc").write_bytes(b"cache")
+    assert "__pycache__/x.cpython-311.pyc" not in checksums.verify(folder)
+
+
+@pytest.mark.parametrize("name", ["sitecustomize.py", "__pycache__/y.cpython-311.pyc", "lib/y.py"])
+def test_a_file_that_was_added_anywhere_is_named(folder: Path, name: str) -> None:
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text("")
+    with pytest.raises(LoadError, match="was added to the archive"):
+        checksums.verify(folder)
 
 
 @pytest.mark.parametrize("content", [None, b"no checksum\n", b"\xff\xfe"])
