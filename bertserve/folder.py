@@ -12,6 +12,7 @@ from typing import Any
 from .conversion import ADAPTER, adapter_base
 from .errors import PackageError
 from .handler import calibration_file, checksums
+from .handler.errors import LoadError
 from .handler.labels import choose_activation, name_labels, problem_type
 from .handler.settings import Settings
 from .intact import check_files
@@ -131,7 +132,10 @@ def check_calibration(model_dir: Path, settings: Settings) -> None:
 
 def fitted_on_pairs(model_dir: Path) -> bool:
     """Whether a folder's calibration was fitted on pairs, so that its model classifies pairs."""
-    found = calibration_file.read_calibration(model_dir) or {}
+    try:
+        found = calibration_file.read_calibration(model_dir) or {}
+    except LoadError:  # a spoilt one, which is replaced, or refused by check_calibration
+        return False
     fitted = found.get("provenance") or {}
     return bool((fitted.get("settings") or {}).get("pairs"))
 
