@@ -72,7 +72,7 @@ def test_every_client_gets_the_same_words(served: Served, label: str | None) -> 
         assert [word.word for word in found.words] == [word.word for word in over_http.words]
 
 
-def test_the_url_of_torchserve_answers_the_same(served: Served) -> None:
+def test_every_url_for_explanations_answers_the_same(served: Served) -> None:
     (expected,) = served.tiny.pipeline([Text(TEXT, explain=Explain())])
     assert isinstance(expected, Prediction)
     assert expected.explanation is not None
@@ -81,7 +81,9 @@ def test_the_url_of_torchserve_answers_the_same(served: Served) -> None:
     versioned = post(served, "/explanations/tiny/1.0", body, "application/json")
     asked = json.dumps({"text": TEXT, "explain": True}).encode()
     predicted = post(served, "/predictions/tiny", asked, "application/json")
-    for response in (plain, versioned, predicted):
+    v1 = post(served, "/v1/models/tiny:explain", body, "application/json")
+    v2 = post(served, "/v2/models/tiny/explain", body, "application/json")
+    for response in (plain, versioned, predicted, v1, v2):
         assert response.status_code == 200
         answer = json.loads(read_response(response))
         assert list(answer) == [
@@ -91,6 +93,24 @@ def test_the_url_of_torchserve_answers_the_same(served: Served) -> None:
         for word, own in zip(answer["words"], expected.explanation.words, strict=True):
             assert word["word"] == own.word
             assert word["attribution"] == pytest.approx(own.attribution, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/models/tiny:explain", {"instances": [TEXT]}),
+        (
+            "/v2/models/tiny/explain",
+            {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": [TEXT]}]},
+        ),
+    ],
+)
+def test_other_protocols_have_no_form_for_explanations(
+    path: str, body: dict[str, Any], served: Served
+) -> None:
+    response = post(served, path, json.dumps(body).encode(), "application/json")
+    assert response.status_code == 422
+    assert "an explanation is of one text" in response.json()["error"]["message"]
 
 
 def test_a_pair_and_a_long_text(served: Served) -> None:
