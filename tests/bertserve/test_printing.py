@@ -85,7 +85,7 @@ def test_any_text_is_shown() -> None:
 
 
 def model(text: str) -> Model:
-    return Model(text, text, True, (Worker("9000", "READY", 1),), 1, 2, text)
+    return Model(text, text, True, (Worker(text, 1, "READY"),), 1, archive=text)
 
 
 def explanation(text: str) -> Explanation:
@@ -290,7 +290,7 @@ def test_names_that_a_server_tells(
     server = SimpleNamespace(status=lambda: status(nasty), client=lambda *_, **__: Client())
     monkeypatch.setattr(servers, "find", lambda _: server)
     monkeypatch.setattr(versions, "Versions", Anything)
-    monkeypatch.setattr(versions.rollouts, "rollback", lambda *_: model(nasty))
+    monkeypatch.setattr("bertserve.rollout.rollback", lambda *_: model(nasty))
     monkeypatch.setattr(versions, "asdict", lambda each: vars(each))
     command = [nasty if each == "NAME" else each for each in command]
     assert commands(*command, *more)

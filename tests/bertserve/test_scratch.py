@@ -144,7 +144,7 @@ def test_a_link_is_never_followed(there: Path) -> None:
     assert precious.exists()
 
 
-def test_another_user_s_stays(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_user_s_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = make_scratch("theirs")
     age(theirs)
     monkeypatch.setattr("os.geteuid", lambda: 4242)
@@ -153,7 +153,7 @@ def test_another_user_s_stays(there: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert theirs.exists()
 
 
-def test_a_server_s_stays_while_it_runs(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_s_stays_while_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """It holds no lock."""
     folder = make_scratch("server")
     age(folder)
@@ -171,12 +171,17 @@ def test_what_cannot_be_swept_disturbs_nobody(there: Path) -> None:
     sweep([there / "missing"])
 
 
+def fail(target: Path) -> None:
+    with appearing(target) as partial:
+        partial.write_text("half")
+        raise OSError("full")
+
+
 def test_a_file_appears_whole_or_not_at_all(there: Path) -> None:
     target = there / "model-1.0.mar"
     target.write_text("before")
-    with pytest.raises(OSError, match="full"), appearing(target) as partial:
-        partial.write_text("half")
-        raise OSError("full")
+    with pytest.raises(OSError, match="full"):
+        fail(target)
     assert target.read_text() == "before"
     with appearing(target) as partial:
         partial.write_text("after")
@@ -185,7 +190,7 @@ def test_a_file_appears_whole_or_not_at_all(there: Path) -> None:
     assert [path.name for path in there.iterdir()] == ["model-1.0.mar"]
 
 
-def test_without_locks_nothing_is_swept(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_locks_nothing_is_swept(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError("no locks here")
 
@@ -195,3 +200,34 @@ def test_without_locks_nothing_is_swept(there: Path, monkeypatch: pytest.MonkeyP
     with scratch_folder("next"):
         pass
     assert folder.exists()
+
+
+FILLS = """
+import os, sys
+from pathlib import Path
+from bertserve.remedies import sentence
+from bertserve.scratch import appearing, scratch_folder
+try:
+    with appearing(Path(sys.argv[1]) / "model-1.0.mar") as partial:
+        partial.write_bytes(bytes(1 << 20))
+except OSError as error:
+    print(sentence(error))
+print(sorted(os.listdir(sys.argv[1])))
+"""
+
+
+def test_a_full_disk_leaves_nothing(there: Path) -> None:
+    disk = there / "disk"
+    disk.mkdir()
+    mounted = f"mount -t tmpfs -o size=64k tmpfs {disk}"
+    if subprocess.run(
+        ["unshare", "-m", "sh", "-c", mounted], check=False, capture_output=True
+    ).returncode:
+        pytest.skip("nothing can be mounted here")
+    own = f"{mounted} && exec {sys.executable} -c '{FILLS}' {disk}"
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", own], capture_output=True, text=True, check=True
+    )
+    said, left = done.stdout.splitlines()
+    assert said.startswith("No space left on device; free some space")
+    assert left == "[]"
