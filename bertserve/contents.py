@@ -16,10 +16,10 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import yaml
 
@@ -34,8 +34,11 @@ CONFIG = "model-config.yaml"
 
 _LARGEST = 1 << 27  # bytes of a file that is read as a whole: the largest golden.json, ten times
 _USUAL_RATIO, _USUAL_BYTES = 100, 1 << 30  # what is packed tighter, and larger, is no model
+_DEEPEST = 32  # of YAML
 _LOCAL = struct.Struct("<4s5H3L2H")  # the header before each file
-_ENCRYPTED, _IN_UTF8 = 0x1, 0x800  # flags of a file
+_ENCRYPTED, _STREAMED, _IN_UTF8 = 0x1, 0x8, 0x800  # flags of a file
+# bytes behind a file whose sizes stand there: with a signature or without, of 4 or 8 bytes each
+_DESCRIPTORS = (12, 16, 20, 24)
 _ZIP64 = 1  # the number of an extra field
 # what the libraries raise of a file that is broken, or made to break them
 _BROKEN = (
@@ -70,16 +73,11 @@ class Contents:
 
     def json(self, name: str) -> Any:
         """A file of JSON, without the numbers that JSON does not have."""
-        try:
-            return json.loads(self.read(name), parse_constant=_no_number)
-        except RecursionError:
-            raise ValueError(f"{name} is nested too deeply") from None
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
+        return self._parsed(name, lambda read: json.loads(read, parse_constant=_no_number))
 
     def mapping(self, name: str) -> dict[str, Any]:
         """A file that holds an object, of JSON or YAML."""
-        found = yaml.safe_load(self.read(name)) if name.endswith(".yaml") else self.json(name)
+        found = self._parsed(name, _yaml) if name.endswith(".yaml") else self.json(name)
         if not isinstance(found, dict):
             raise ValueError(f"{name} holds no object")
         return found
@@ -101,7 +99,9 @@ class Contents:
 
     def expected(self) -> dict[str, str]:
         """Path → SHA-256 as the archive gives it."""
-        return checksums.parse(self.read(checksums.FILE_NAME).decode("utf-8"))
+        return dict(
+            self._parsed(checksums.FILE_NAME, lambda read: checksums.parse(read.decode("utf-8")))
+        )
 
     def manifest(self) -> tuple[str, str]:
         """The name and the version that an archive is served under, of ours or of anybody's.
@@ -125,6 +125,15 @@ class Contents:
                 f"{MANIFEST} names an envelope; the handler reads every protocol itself"
             )
         return name, version
+
+    def _parsed(self, name: str, parse: Callable[[bytes], Any]) -> Any:
+        content = self.read(name)
+        try:
+            return parse(content)
+        except RecursionError:
+            raise ValueError(f"{name} is nested too deeply") from None
+        except (ValueError, yaml.YAMLError) as error:
+            raise ValueError(f"{name}: {error}") from error
 
     def _check_listed(self) -> None:
         expected = self.expected()
@@ -182,6 +191,23 @@ def _reason(error: BaseException) -> str:
     )
 
 
+def _yaml(content: bytes) -> Any:
+    """YAML without aliases, a few of which stand for a thing of any size, and without a deep nesting."""
+    depth = 0
+    for event in yaml.parse(content, yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("it has aliases, which no file of ours has")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise RecursionError
+    return yaml.safe_load(content)
+
+
+def _quoted(name: str) -> str:
+    return repr(name if len(name) <= 80 else f"{name[:79]}…")
+
+
 def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number of JSON")
 
@@ -193,16 +219,16 @@ def _check_entries(archive: zipfile.ZipFile) -> None:
     for each in archive.infolist():
         name = each.filename
         if problem := _problem(each):
-            raise ValueError(f"{name!r} {problem}")
+            raise ValueError(f"{_quoted(name)} {problem}")
         if name.rstrip("/") in seen:
-            raise ValueError(f"{name!r} is in it twice")
+            raise ValueError(f"{_quoted(name)} is in it twice")
         seen.add(name.rstrip("/"))
         unpacked_size += each.file_size
     files = {each.filename for each in archive.infolist() if not each.is_dir()}
     for name in sorted(seen):
         for parent in PurePosixPath(name).parents:
             if str(parent) in files:
-                raise ValueError(f"{str(parent)!r} is a file and a folder in it")
+                raise ValueError(f"{_quoted(str(parent))} is a file and a folder in it")
     packed_size = sum(each.compress_size for each in archive.infolist())
     if unpacked_size > max(_USUAL_BYTES, _USUAL_RATIO * packed_size):
         raise ValueError(f"{packed_size:,} bytes would unpack to {unpacked_size:,}")
@@ -225,7 +251,8 @@ def _problem(entry: zipfile.ZipInfo) -> str | None:
     mode = entry.external_attr >> 16
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "is no file but a link or a device"
-    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+    streamed = entry.flag_bits & _STREAMED and entry.compress_type != zipfile.ZIP_DEFLATED
+    if streamed or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return "is compressed in a way that TorchServe cannot read"
     return None
 
@@ -235,22 +262,38 @@ def _check_places(archive: zipfile.ZipFile) -> None:
     file = archive.fp
     assert file is not None
     end = 0
+    room: tuple[int, ...] = (0,)
     for each in sorted(archive.infolist(), key=lambda each: each.header_offset):
-        # no header of a file that the directory does not name has room in between
-        if not 0 <= each.header_offset - end < _LOCAL.size:
-            raise ValueError(f"there is something hidden before {each.filename!r}")
+        if each.header_offset - end not in room:
+            raise ValueError(f"there is something hidden before {_quoted(each.filename)}")
         file.seek(each.header_offset)
         fields = _LOCAL.unpack(file.read(_LOCAL.size))
         name_length, extra_length = fields[-2:]
-        file.seek(name_length, 1)
+        name = file.read(name_length)
         packed, size = _sizes(fields[7], fields[8], file.read(extra_length))
-        streamed = each.flag_bits & 0x8  # its sizes stand behind it
+        streamed = each.flag_bits & _STREAMED
         same = streamed or (packed, size) == (each.compress_size, each.file_size)
+        same = same and name == each.filename.encode()
         if not same or fields[2:4] != (each.flag_bits, each.compress_type):
-            raise ValueError(f"{each.filename!r} is described twice, and differently")
+            raise ValueError(f"{_quoted(each.filename)} is described twice, and differently")
+        if streamed and not _ends_with_its_data(file, each.compress_size):
+            raise ValueError(f"there is something hidden in {_quoted(each.filename)}")
         end = each.header_offset + _LOCAL.size + name_length + extra_length + each.compress_size
-    if not 0 <= archive.start_dir - end < _LOCAL.size:
+        room = _DESCRIPTORS if streamed else (0,)
+    if archive.start_dir - end not in room:
         raise ValueError("there is something hidden behind its files")
+
+
+def _ends_with_its_data(file: IO[bytes], packed: int) -> bool:
+    """Whether packed bytes end where the directory says; TorchServe reads on where they really do."""
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+    while packed and not unpacker.eof:
+        chunk = file.read(min(packed, 1 << 16))
+        if not chunk:
+            return False
+        packed -= len(chunk)
+        unpacker.decompress(chunk)
+    return unpacker.eof and not unpacker.unused_data and not packed
 
 
 def _sizes(packed: int, size: int, extra: bytes) -> tuple[int, int]:

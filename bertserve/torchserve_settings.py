@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -130,7 +131,9 @@ def _wanted(key: str, value: str) -> str | None:
 def _is_pattern(key: str, value: str) -> bool:
     for each in value.split(",") if key == "allowed_urls" else [value]:
         try:
-            re.compile(each)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what Python may read otherwise one day
+                re.compile(each)
         except re.error as error:
             if _NO_PATTERN.match(error.msg):
                 return False

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -135,15 +135,41 @@ class Versions:
                 f"with `bertserve models set-default {name} VERSION`"
             )
         canary = read_canaries(self.state).get(name)
-        if canary and canary.version == version:
+        tried = canary if canary and canary.version == version else None
+        if tried:
             store_canary(self.state, name, None)
-        self.drain(model)
-        request = management_pb2.UnregisterModelRequest(model_name=name, model_version=version)
-        self._change("UnregisterModel", request, CHANGING)
+        try:
+            self.drain(model)
+            request = management_pb2.UnregisterModelRequest(model_name=name, model_version=version)
+            with self._retired(model):
+                self._change("UnregisterModel", request, CHANGING)
+        except BaseException:
+            if tried:
+                store_canary(self.state, name, tried)
+            raise
+
+    @contextlib.contextmanager
+    def _retired(self, model: Model) -> Iterator[None]:
+        """Move its archive to `retired/`, and back where the block fails; ServerError if it stays."""
         archive = self.model_store / model.archive
-        if model.archive and archive.is_file():
-            (self.model_store / RETIRED).mkdir(exist_ok=True)
-            archive.replace(self.model_store / RETIRED / archive.name)
+        if not (model.archive and archive.is_file()):
+            yield
+            return
+        away = self.model_store / RETIRED / archive.name
+        try:
+            away.parent.mkdir(exist_ok=True)
+            archive.replace(away)
+        except OSError as error:
+            raise ServerError(
+                f"{model.name} {model.version} is served as before, for its archive cannot be moved to "
+                f"{away.parent} ({error.strerror}), and the next start would serve it again; let this "
+                "user write there"
+            ) from error
+        try:
+            yield
+        except BaseException:
+            away.replace(archive)
+            raise
 
     def drain(self, model: Model) -> None:
         """Wait until no request waits for a version, and none is computed.

@@ -110,7 +110,7 @@ def print_calibration(model_dir: Path, found: dict[str, Any]) -> None:
     origin = found["provenance"]
     value = f" {found['temperature']:.4f}" if "temperature" in found else ""
     out.print(
-        f"[green]calibrated[/] {escape(str(model_dir))} by {found['method']}{value}, on "
+        f"[green]calibrated[/] {escape(str(model_dir))} by {escape(found['method'])}{value}, on "
         f"{origin['texts']:,} texts",
         highlight=False,
         soft_wrap=True,

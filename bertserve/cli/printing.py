@@ -91,7 +91,7 @@ def print_status(found: dict[str, Any], as_json: bool) -> None:
             escape(model["name"]),
             escape(model["version"]),
             "✓" if model["default"] else "",
-            model["state"],
+            escape(model["state"]),
             f"{ready}/{len(model['workers'])}",
         )
     out.print(models)

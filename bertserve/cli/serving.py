@@ -43,11 +43,15 @@ def serve(
             )
         as_ctrl_c()
         server = servers.start(found, model_store, show)
-    if foreground:
-        servers.pass_signals_on(server)
-    print_status(server.status(), as_json)
-    if foreground:
+        if foreground:
+            servers.pass_signals_on(server)
+    if not foreground:
+        print_status(server.status(), as_json)
+        return
+    try:
+        print_status(server.status(), as_json)
         server.wait()
+    finally:  # where nobody reads the status too
         server.stop()
 
 

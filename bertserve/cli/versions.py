@@ -168,7 +168,7 @@ def list_models(config: ConfigFile = None, as_json: AsJson = False) -> None:
             escape(each["name"]),
             escape(each["version"]),
             "✓" if each["default"] else "",
-            each["state"],
+            escape(each["state"]),
             f"{each['ready']}/{each['wanted']}",
             f"{each['pending']}/{each['queue']}",
             each["precision"] or "",

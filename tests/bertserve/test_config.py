@@ -131,3 +131,51 @@ def test_variables_of_the_environment_count_where_the_file_says_so(
     monkeypatch.setenv("TS_SERVICE_ENVELOPE", "json")
     assert read_config(write(tmp_path)).envelope is None
     assert read_config(write(tmp_path, "enable_envvars_config=true")).envelope == "json"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1:8083", "http://127.0.0.1", "http://127.0.0.1:0", "http://127.0.0.1:70000", "8083",
+        "http://127.0.0.1:8083 # a comment", "http://127.0.0.1:8083/x", "http://[::1]:8083", "unix:/x",
+        "ftp://127.0.0.1:8083", "http://:8083", "http://127.0.0.1:x",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("key", ["inference", "management", "metrics", "supervisor"])
+def test_addresses_are_all_checked(tmp_path: Path, key: str, address: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key}_address is .*http://HOST:PORT"):
+        read_config(write(tmp_path, f"{key}_address={address}"))
+
+
+def test_the_supervisor_s_address_is_read_like_the_others(tmp_path: Path) -> None:
+    content = b"\xef\xbb\xbfsupervisor_address : http://0.0.0.0:9083 \r\n"
+    (tmp_path / "config.properties").write_bytes(content)
+    config = read_config(tmp_path / "config.properties")
+    assert config.supervisor == "http://127.0.0.1:9083"
+    assert config.supervisor_fixed
+    assert config.ports()["supervisor_address"] == ("127.0.0.1", 9083)
+
+
+def test_an_envelope_of_the_environment_s_is_refused_like_the_file_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TS_SERVICE_ENVELOPE", "mine:Envelope")
+    assert read_config(write(tmp_path)).envelope is None
+    with pytest.raises(ConfigError, match="service_envelope .* or in the environment"):
+        read_config(write(tmp_path, "enable_envvars_config=true"))
+
+
+def test_what_torchserve_gets_takes_nothing_from_the_environment(tmp_path: Path) -> None:
+    config = read_config(
+        write(tmp_path, "enable_envvars_config=true", "inference_address=http://a:1")
+    )
+    (tmp_path / "state").mkdir()
+    written = parse_properties(complete(config, tmp_path / "state").read_bytes())
+    assert written["enable_envvars_config"] == "false"
+
+
+def test_a_file_of_another_encoding_is_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "config.properties"
+    path.write_bytes("model_store=/srv/modèles".encode("latin-1"))
+    with pytest.raises(ConfigError, match="cannot be read as UTF-8; save it in that encoding"):
+        read_config(path)

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from bertserve.interrupts import ENDINGS, heeded, ignored, postponed
+from bertserve.interrupts import ENDINGS, as_ctrl_c, heeded, ignored, postponed
 
 
 @pytest.fixture(autouse=True)
@@ -95,3 +95,19 @@ def test_other_threads_have_no_signals(block: Callable[[], object]) -> None:
     thread.start()
     thread.join()
     assert ended == [True]
+
+
+@pytest.mark.parametrize("number", ENDINGS)
+def test_endings_do_what_ctrl_c_does(number: signal.Signals) -> None:
+    for each in ENDINGS[1:]:
+        signal.signal(each, signal.SIG_DFL)
+    as_ctrl_c()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(number)
+
+
+def test_nohup_goes_on_working() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    as_ctrl_c()
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    signal.raise_signal(signal.SIGHUP)

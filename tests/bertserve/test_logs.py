@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bertserve.logs import LoadFailure, LogTail
+from bertserve.logs import LoadFailure, LogTail, cause
 
 CAUGHT = (
     "Torch worker started.",
@@ -88,3 +88,66 @@ def test_the_logging_configuration_is_xml() -> None:
 
     configuration = Path(bertserve.__file__).parent / "log4j2.xml"
     assert ElementTree.parse(configuration).getroot().tag == "Configuration"
+
+
+# what Java prints where it ends: the cause, and lines of it
+STACKS = {
+    "Invalid configuration: max_request_size": [
+        "WARNING: sun.reflect.Reflection.getCallerClass is not supported",
+        "Invalid configuration: max_request_size",
+        "usage: com.x [-f <CONFIG-FILE>]",
+        'Exception in thread "Thread-1" java.lang.NullPointerException',
+        "\tat org.pytorch.serve.ModelServer$1.run(ModelServer.java:101)",
+    ],
+    'java.lang.NumberFormatException: For input string: "2GB"': [
+        'Exception in thread "main" java.lang.ExceptionInInitializerError',
+        "\tat org.pytorch.serve.ModelServer.main(ModelServer.java:90)",
+        'Caused by: java.lang.NumberFormatException: For input string: "2GB"',
+        "\tat java.base/java.lang.Integer.parseInt(Integer.java:652)",
+        "\t... 3 more",
+    ],
+    "java.nio.file.InvalidPathException: Malformed input: st??te": [
+        'Exception in thread "main" java.nio.file.InvalidPathException: Malformed input: st??te',
+        "\tat java.base/sun.nio.fs.UnixPath.encode(UnixPath.java:121)",
+    ],
+    "java.io.IOException: No space left on device": [
+        " java.io.IOException: No space left on device",
+        "\tat java.base/java.io.FileOutputStream.writeBytes(Native Method)",
+    ],
+    "Unrecognized VM option 'NoSuchFlag'": [
+        "Unrecognized VM option 'NoSuchFlag'",
+        "Error: Could not create the Java Virtual Machine.",
+        "Error: A fatal exception has occurred. Program will exit.",
+    ],
+    "java.net.BindException: Address already in use": [
+        "org.pytorch.serve.http.ServiceUnavailableException",
+        "\tat x",
+        "Caused by: java.net.BindException: Address already in use",
+        "Caused by: java.lang.RuntimeException",
+        'java.lang.IllegalStateException: something in consequence',
+    ],
+    "java not found, please make sure JAVA_HOME is set properly.": [
+        "java not found, please make sure JAVA_HOME is set properly.",
+    ],
+    "something that nobody foresaw": ["", "something that nobody foresaw", "\tat y"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", STACKS)
+def test_the_cause_is_found_and_not_a_line_of_the_stack(reason: str) -> None:
+    assert cause(STACKS[reason]) == reason
+
+
+@pytest.mark.parametrize("lines", [[], ["", "\tat x", "... 3 more"], ["Removing orphan pid file."]])
+def test_what_says_nothing_has_no_cause(lines: list[str]) -> None:
+    assert cause(lines) is None
+
+
+def test_a_cause_that_begins_with_a_blank_is_the_reason_of_a_registration(logs: Path) -> None:
+    tail = LogTail(logs)
+    event = {
+        "message": "Failed to load model: x.mar",
+        "exception": " java.io.IOException: No space left on device\n\tat java.base/x\n",
+    }
+    (logs / "ts_log.log").write_text(json.dumps(event))
+    assert tail.registration_failure() == "x.mar: java.io.IOException: No space left on device"

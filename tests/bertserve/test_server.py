@@ -1,7 +1,11 @@
 import contextlib
 import json
 import os
+import shutil
 import socket
+import subprocess
+import sys
+import tempfile
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
@@ -110,3 +114,41 @@ def test_a_server_that_cannot_be_launched_says_why(
     with pytest.raises(ServerError, match="TorchServe does not start: java not found"):
         start(read_config(config), tmp_path)
     assert not (state_directory(config) / "server.json").exists()
+
+
+NOBODY = "12345"  # who has no entry in passwd
+
+
+@pytest.mark.parametrize("command", ["status", "stop", "serve"])
+@pytest.mark.parametrize("home", [None, "/nonexistent", "/proc"])
+def test_a_user_without_a_home_is_told_what_to_do(
+    command: str, home: str | None, config: Path
+) -> None:
+    """As containers run it, on OpenShift say."""
+    nobody = ["setpriv", "--reuid", NOBODY, "--clear-groups", sys.executable]
+    if subprocess.run([*nobody, "-c", "import bertserve.cli"], check=False, cwd="/").returncode:
+        pytest.skip("nobody cannot be another user here, or read this checkout")
+    without = ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")
+    environment = {key: value for key, value in os.environ.items() if key not in without}
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        own = shutil.copy(config, folder)
+        more = ["--model-store", folder] if command == "serve" else []
+        done = subprocess.run(
+            [*nobody, "-m", "bertserve", command, "--config", own, *more],
+            env={**environment, **({"HOME": home} if home else {})},
+            cwd="/", capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1
+    if home is None or command == "serve":
+        assert "set XDG_STATE_HOME" in done.stderr
+
+
+def test_java_names_files_in_utf_8_whatever_the_locale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    assert servers._utf8_locale() == {"LC_ALL": "C.UTF-8"}
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    monkeypatch.setattr("locale.nl_langinfo", lambda _: "UTF-8")
+    assert servers._utf8_locale() == {}

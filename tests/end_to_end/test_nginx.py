@@ -278,6 +278,65 @@ def test_a_body_that_is_too_large(front: Proxy) -> None:
         assert refusal(whole) == (413, "too_large")
 
 
+@pytest.fixture(scope="module")
+def repeated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """A proxy in front of what answers at once; it is also known by example.com and all below that."""
+    folder = tmp_path_factory.mktemp("repeated")
+    config = read_config(write_config(folder))
+    named = ("        localhost 1;\n", "        localhost 1;\n        .example.com 1;\n")
+    usual = [("rate=200r/s", "rate=9000r/s"), ("rate=500r/s", "rate=9000r/s"), named]
+    with repeating() as url, proxy(folder, [replace(config, inference=url)], *usual) as front:
+        yield front
+
+
+OWN_NAMES = ("127.0.0.1", "localhost", "example.com", "models.example.com", "EXAMPLE.com:443")
+FOREIGN_NAMES = (
+    "evil.test",
+    "example.com.evil.test",
+    "1.2.3.4",
+    "notexample.com",
+    "127.0.0.1.nip.io",
+)
+
+
+@pytest.mark.parametrize("path", FORMS)
+@pytest.mark.parametrize("grpc", [False, True])
+def test_another_name_or_another_site_s_page_is_refused(
+    path: str, grpc: bool, repeated: Proxy
+) -> None:
+    """As browsers send it, whose page is not ours or whose name was turned to this address."""
+    path = f"/org.pytorch.serve.grpc.{PREDICTIONS}" if grpc else path
+    sent = {"Content-Type": "application/grpc"} if grpc else {"Content-Type": "text/plain"}
+    with repeated.http() as http:
+
+        def ask(**headers: str) -> httpx.Response:
+            return http.post(path, content=b"a", headers={**sent, **headers})
+
+        foreign = [ask(Host=name) for name in FOREIGN_NAMES]
+        foreign += [ask(Host="example.com", Origin=f"https://{name}") for name in FOREIGN_NAMES]
+        foreign += [ask(Host="example.com", Origin="null")]
+        foreign += [ask(Host="example.com", Origin="http://example.com")]
+        foreign += [ask(Host="example.com", Origin="https://example.com:8443")]
+        foreign += [ask(Host="example.com", Origin="https://models.example.com")]
+        foreign += [ask(Host="evil.test", Origin="https://evil.test")]
+        for response in foreign:
+            if grpc:
+                assert response.headers["grpc-status"] == "7"
+                assert "another name" in response.headers["grpc-message"]
+            else:
+                assert refusal(response) == (403, "foreign")
+        if not grpc:
+            for name in OWN_NAMES:
+                assert ask(Host=name).status_code == 200
+                assert ask(Host=name, Origin=f"https://{name}").status_code == 200
+
+
+def test_health_is_told_by_any_name(repeated: Proxy) -> None:
+    with repeated.http(token=None) as http:
+        response = http.get("/ping", headers={"Host": "10.0.0.7", "Origin": "https://evil.test"})
+    assert response.status_code != 403
+
+
 @pytest.mark.parametrize("token", [None, "wrong", TOKEN[:-1]])
 def test_a_token_that_is_not_known(token: str | None, front: Proxy) -> None:
     with front.http(token) as http:

@@ -276,14 +276,23 @@ def test_a_killed_worker_comes_back(served: Served) -> None:
     assert set(answer) == set(tiny.LABELS)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("number", "more"),
+    [
+        (signal.SIGTERM, []),
+        (signal.SIGINT, []),
+        (signal.SIGHUP, []),
+        (signal.SIGTERM, ["--foreground"]),
+        (signal.SIGHUP, ["--foreground"]),
+    ],
+)
 def test_a_signal_during_the_start_leaves_nothing_running(
-    store: Path, tmp_path: Path, number: signal.Signals
+    store: Path, tmp_path: Path, number: signal.Signals, more: list[str]
 ) -> None:
     before = worker_processes()
     # a shell has what it runs in the background ignore Ctrl-C, and a command would inherit that
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    command = [sys.executable, "-m", "bertserve", "serve", "--model-store", str(store)]
+    command = [sys.executable, "-m", "bertserve", "serve", "--model-store", str(store), *more]
     command += ["--config", str(write_config(tmp_path))]
     with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE) as process:
         while not worker_processes() - before:  # until Java, or a worker, is there
@@ -297,7 +306,21 @@ def test_a_signal_during_the_start_leaves_nothing_running(
         find(tmp_path / "config.properties")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_nohup_outlives_its_terminal(store: Path, tmp_path: Path) -> None:
+    (store / "tiny-1.9.mar").unlink()
+    config = write_config(tmp_path)
+    command = ["nohup", sys.executable, "-m", "bertserve", "serve", "--model-store", str(store)]
+    command += ["--config", str(config)]
+    before = worker_processes()
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL) as process:
+        while not worker_processes() - before:
+            assert process.poll() is None
+        os.kill(process.pid, signal.SIGHUP)
+        assert process.wait(timeout=120) == 0
+    find(config).stop()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_in_the_foreground_signals_are_passed_on(
     store: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
