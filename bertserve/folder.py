@@ -57,7 +57,8 @@ def check_folder(model_dir: Path, *, convert_weights: bool = False) -> None:
         _check_pickles(main, convert_weights)
     if not has_tokenizer(model_dir) and not has_tokenizer(main):
         raise PackageError(
-            f"{model_dir} has no tokenizer; save it there with tokenizer.save_pretrained()"
+            f"{model_dir} has no tokenizer.json, nor a vocabulary to make one of; save the tokenizer "
+            "there with save_pretrained(), and convert one that has no fast version, such as CANINE's"
         )
     index_to_name = _index_to_name(model_dir)
     unnamed = all(_PLACEHOLDER.fullmatch(str(name)) for name in names)
