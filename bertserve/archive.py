@@ -37,8 +37,8 @@ from .folder import (
     TOKENIZER_FILES,
     check_calibration,
     check_folder,
+    classifies_pairs,
     files,
-    fitted_on_pairs,
     has_tokenizer,
 )
 from .handler import calibration_file, checksums
@@ -105,7 +105,7 @@ def package(
     report("checking the folder")
     check_folder(model_dir, convert_weights=convert_weights)
     settings = settings or Settings()
-    settings = replace(settings, pairs=settings.pairs or fitted_on_pairs(model_dir))
+    settings = replace(settings, pairs=settings.pairs or classifies_pairs(model_dir))
     check_calibration(model_dir, settings)
     if settings.pairs and not all(isinstance(text, Pair) for text in texts or ()):
         raise PackageError("this model classifies pairs; give texts that have a text_pair each")

@@ -25,7 +25,7 @@ from sklearn.model_selection import KFold
 
 from .archive import lay_out, model_config
 from .errors import ConfigError
-from .folder import FITTED_WITH, check_folder, fitted_on_pairs, read_labels, weights_digest
+from .folder import FITTED_WITH, check_folder, classifies_pairs, read_labels, weights_digest
 from .handler.calibration_file import FILE_NAME, FOR_INDEPENDENT_LABELS
 from .handler.settings import Settings
 from .judging import (
@@ -98,10 +98,10 @@ def calibrate(
         raise ConfigError(f"no text of {data} has any label; give some that have")
     if not os.access(model_dir, os.W_OK):
         raise ConfigError(f"{model_dir} cannot be written to, and calibration.json belongs there")
-    if fitted_on_pairs(model_dir) and not labelled.pairs:
+    if classifies_pairs(model_dir) and not labelled.pairs:
         raise ConfigError(
-            f"the former calibration of {model_dir} is of pairs, and {data} has no second texts; "
-            f"give their column with --pair-column, or delete {model_dir / FILE_NAME}"
+            f"{model_dir} is a CrossEncoder or was calibrated on pairs, and {data} has no second texts; "
+            f"give their column with --pair-column, or delete a former {model_dir / FILE_NAME}"
         )
     settings = replace(settings, pairs=labelled.pairs)
     logits = _score(model_dir, labelled, settings, report)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
+import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from .errors import PackageError
 from .handler.errors import LoadError
+from .scratch import scratch_folder
 
 ADAPTER = "adapter_config.json"
 # what compiling, data parallelism and Lightning put before every name
@@ -54,42 +56,52 @@ def merge_adapter(source: Path, target: Path) -> None:
     PackageError where peft is missing, the base is not here, or the adapter cannot be merged.
     """
     config = _read_adapter(source)
-    try:
-        import peft
-    except ImportError:
+    if find_spec("peft") is None:
         raise PackageError(
             f"{source} has an adapter ({ADAPTER}), which peft merges into the model; run pip install "
             "'bertserve[adapters]', or delete the adapter's files if the model shall go without it"
-        ) from None
-    transformers = _quiet_transformers()
+        )
     try:
-        labels = _adapter_labels(source)
-        options = {"num_labels": labels} if labels and not (source / "config.json").exists() else {}
-        with tempfile.TemporaryDirectory() as plain:  # transformers would put the adapter on itself
-            for pattern in ("config.json", "model*.safetensors*"):
-                for path in adapter_base(source).glob(pattern):
-                    (Path(plain) / path.name).symlink_to(path.resolve())
-            model, report = transformers.AutoModelForSequenceClassification.from_pretrained(
-                plain,
-                dtype="auto",
-                local_files_only=True,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                **options,
-            )
-        together = peft.PeftModel(model.eval(), peft.PeftConfig.from_pretrained(source))
-        loaded = together.load_adapter(source, adapter_name="default")
-        _check_adapter(source, together, report, loaded)
-        merged = _merge(source, together)
+        with warnings.catch_warnings():  # of peft and transformers to each other
+            warnings.simplefilter("ignore")
+            merged = _merged(source)
     except PackageError:
         raise
     except Exception as error:  # peft and transformers raise many types
+        reason = (
+            f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        )
         raise PackageError(
-            f"the adapter of {source} ({config.get('peft_type')}) cannot be merged: {error}; merge it "
+            f"the adapter of {source} ({config.get('peft_type')}) cannot be merged: {reason}; merge it "
             "yourself with merge_and_unload() and package what save_pretrained() writes"
         ) from error
     merged.save_pretrained(target)
+
+
+def _merged(source: Path) -> Any:
+    """The model that an adapter and its base make together."""
+    import peft
+
+    transformers = _quiet_transformers()
+    labels = _adapter_labels(source)
+    options = {"num_labels": labels} if labels and not (source / "config.json").exists() else {}
+    with scratch_folder("adapter") as plain:  # transformers would put the adapter on itself
+        for pattern in ("config.json", "model*.safetensors*"):
+            for path in adapter_base(source).glob(pattern):
+                (plain / path.name).symlink_to(path.resolve())
+        model, report = transformers.AutoModelForSequenceClassification.from_pretrained(
+            plain,
+            dtype="auto",
+            local_files_only=True,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **options,
+        )
+    together = peft.PeftModel(model.eval(), peft.PeftConfig.from_pretrained(source))
+    loaded = together.load_adapter(source, adapter_name="default")
+    _check_adapter(source, together, report, loaded)
+    return _merge(source, together)
 
 
 def adapter_base(source: Path) -> Path:
@@ -187,8 +199,6 @@ def convert_tokenizer(source: Path, target: Path) -> None:
 
 
 def _has_sentencepiece() -> bool:
-    from importlib.util import find_spec
-
     return find_spec("sentencepiece") is not None
 
 

@@ -40,7 +40,8 @@ def check_folder(model_dir: Path, *, convert_weights: bool = False) -> None:
     main = adapter_base(model_dir) if (model_dir / ADAPTER).exists() else model_dir
     try:
         config = json.loads((main / "config.json").read_bytes())
-        names = (config.get("id2label") or {}).values()
+        id2label = config.get("id2label") or {}
+        names = id2label.values()
     except FileNotFoundError:
         raise PackageError(
             f"{model_dir} has no config.json; save the model with save_pretrained()"
@@ -49,6 +50,11 @@ def check_folder(model_dir: Path, *, convert_weights: bool = False) -> None:
         raise PackageError(
             f"{main / 'config.json'} is not a JSON object with id2label as another one"
         ) from None
+    if not all(str(index).lstrip("-").isdecimal() for index in id2label):
+        raise PackageError(
+            f"id2label in {main / 'config.json'} begins with {next(iter(id2label))!r}, which is no "
+            'number; make it like {"0": "first label", …}'
+        )
     if "auto_map" in config and not _is_native(config):
         raise PackageError(
             f"{model_dir} needs code of its own (auto_map in config.json), which is never run; "
@@ -58,7 +64,8 @@ def check_folder(model_dir: Path, *, convert_weights: bool = False) -> None:
         _check_pickles(main, convert_weights)
     if not has_tokenizer(model_dir) and not has_tokenizer(main):
         raise PackageError(
-            f"{model_dir} has no tokenizer; save it there with tokenizer.save_pretrained()"
+            f"{model_dir} has no tokenizer.json, nor a vocabulary to make one of; save the tokenizer "
+            "there with save_pretrained(), and convert one that has no fast version, such as CANINE's"
         )
     index_to_name = _index_to_name(model_dir)
     unnamed = all(_PLACEHOLDER.fullmatch(str(name)) for name in names)
@@ -130,14 +137,18 @@ def check_calibration(model_dir: Path, settings: Settings) -> None:
             )
 
 
-def fitted_on_pairs(model_dir: Path) -> bool:
-    """Whether a folder's calibration was fitted on pairs, so that its model classifies pairs."""
+def classifies_pairs(model_dir: Path) -> bool:
+    """Whether a folder's calibration was fitted on pairs, or it is a CrossEncoder, which reads pairs."""
     try:
         found = calibration_file.read_calibration(model_dir) or {}
     except LoadError:  # a spoilt one, which is replaced, or refused by check_calibration
-        return False
+        found = {}
     fitted = found.get("provenance") or {}
-    return bool((fitted.get("settings") or {}).get("pairs"))
+    if (fitted.get("settings") or {}).get("pairs"):
+        return True
+    config = model_dir / "config.json"
+    # sentence-transformers writes it for a CrossEncoder, which is one model, and not for its others
+    return config.exists() and "sentence_transformers" in json.loads(config.read_bytes())
 
 
 def weights_digest(model_dir: Path) -> str:

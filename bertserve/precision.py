@@ -72,7 +72,7 @@ def measure(root: Path, given: Sequence[str | Sequence[str]], reference: Path) -
     from handler.values import Prediction, Text
 
     wanted = read_settings(yaml.safe_load((root / "model-config.yaml").read_bytes())["handler"])
-    pipelines = _reference()
+    pipelines = _beside_this_file()
     on_gpu = torch.cuda.is_available() and wanted.precision != "int8"
     device = torch.device("cuda" if on_gpu else "cpu")
     pipelines.check_tokenizer(root / "model", load_tokenizer(root / "model"))
@@ -80,7 +80,7 @@ def measure(root: Path, given: Sequence[str | Sequence[str]], reference: Path) -
     own: list[Any] = sample_texts()
     if wanted.pairs:
         own = list(zip(own, own[1:] + own[:1], strict=True))
-    texts = list(given) or own
+    asked = [*given, *own]
 
     def as_text(each: Any) -> Text:
         return Text(each) if isinstance(each, str) else Text(*each)
@@ -89,33 +89,13 @@ def measure(root: Path, given: Sequence[str | Sequence[str]], reference: Path) -
         # transformers classifies lone texts too, whatever the model is for
         settings = replace(wanted, precision=precision, token_budget=2048, pairs=False)
         pipeline = Pipeline(root / "model", settings, device)
-        results = [
-            *pipeline([as_text(each) for each in texts]),
-            *pipeline([as_text(each) for each in own]),
-        ]
-        compared = against_transformers(pipeline) if pipeline.precision == "float32" else None
+        results = pipeline([as_text(each) for each in asked])
+        exactly = pipeline.precision == "float32"
+        compared = pipelines.check_answers(pipeline, reference) if exactly else None
         return (
             pipeline.precision,
             [result.probabilities if isinstance(result, Prediction) else {} for result in results],
             compared,
-        )
-
-    def against_transformers(pipeline: Pipeline) -> dict[str, Any]:
-        asked = [
-            Text(text, pair, long_text="truncate", calibrated=False)
-            for text, pair in pipelines.TEXTS
-        ]
-        found = [
-            (
-                [result.logits[label] for label in pipeline.labels],
-                [result.probabilities[label] for label in pipeline.labels],
-            )
-            if isinstance(result, Prediction)
-            else result.message
-            for result in pipeline(asked)
-        ]
-        return dict(
-            pipelines.compare(pipelines.expected(reference, device, pipeline.max_length), found)
         )
 
     precision, chosen, compared = predict(wanted.precision)
@@ -125,10 +105,11 @@ def measure(root: Path, given: Sequence[str | Sequence[str]], reference: Path) -
         _, exact, compared = predict("float32")
     golden = [
         (text, {label: round(value, _DIGITS) for label, value in found.items()})
-        for text, found in zip(own, chosen[len(texts) :], strict=True)
+        for text, found in zip(own, chosen[len(given) :], strict=True)
         if found
     ]
-    chosen, exact = chosen[: len(texts)], exact[: len(texts)]
+    if given:
+        chosen, exact = chosen[: len(given)], exact[: len(given)]
     pairs = [(a, b) for a, b in zip(chosen, exact, strict=True) if a and b]
     shifts = [abs(a[label] - b[label]) for a, b in pairs for label in b]
     changed = sum(next(iter(a)) != next(iter(b)) for a, b in pairs)
@@ -145,7 +126,7 @@ def measure(root: Path, given: Sequence[str | Sequence[str]], reference: Path) -
     }
 
 
-def _reference() -> Any:
+def _beside_this_file() -> Any:
     """The module `reference`, from its file: it is beside this one, and not in the archive."""
     path = Path(__file__).with_name("reference.py")
     spec = importlib.util.spec_from_file_location("_reference", path)

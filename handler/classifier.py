@@ -166,7 +166,15 @@ class Classifier:
     @torch.inference_mode()
     def speed_up(self, max_length: int) -> None:
         """Use faster modules and no padding, each where random texts then get the same."""
-        trial = Trial(self._model, self._padded, self._texts, max_length)
+        try:
+            trial = Trial(self._model, self._padded, self._texts, max_length)
+        except (MemoryError, torch.AcceleratorError):
+            raise
+        except Exception as error:  # it may need more than a text, or a setting that it lacks
+            raise LoadError(
+                f"{self.architecture} fails on a text alone ({type(error).__name__}: {error}); see "
+                "whether transformers' text-classification pipeline runs the folder"
+            ) from error
         dtype, on_cpu = self._dtype, self.device.type == "cpu"
         library = kernels() if on_cpu and dtype == torch.bfloat16 else None
         if on_cpu and dtype in (torch.float32, torch.bfloat16):

@@ -23,6 +23,11 @@ def name_labels(
         names = {int(index): name for index, name in given.items()}
     except (AttributeError, ValueError) as error:
         raise LoadError(f'{source} must look like {{"0": "first label", …}}') from error
+    if len(names) == outputs and sorted(names) != list(range(outputs)):
+        raise LoadError(
+            f"{source} numbers its labels {', '.join(map(str, sorted(names)[:5]))}"
+            f"{', …' if outputs > 5 else ''}; number them 0 to {outputs - 1}, as the model's outputs are"
+        )
     if sorted(names) != list(range(outputs)):
         raise LoadError(
             f"{source} names {len(names)} labels, the model has {outputs} outputs; "

@@ -1,4 +1,4 @@
-"""Tiny random classifiers of every supported architecture, made in a second, for tests."""
+"""Tiny random classifiers of many architectures, made in a second, for tests."""
 
 from __future__ import annotations
 
@@ -81,6 +81,35 @@ ARCHITECTURES: dict[str, tuple[dict[str, Any], str, bool]] = {
     ),
 }
 
+# others, served as the pipeline does: no token types though they are taken, sparse attention that the
+# first short text ends, positions without a limit, an answer at the end token
+_SHORT_NAMES = {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48}
+_HALVES = ("encoder", "decoder")
+OTHERS: dict[str, tuple[dict[str, Any], str, bool]] = {
+    "gpt2": (
+        {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": LONGEST},
+        "bpe",
+        False,
+    ),
+    "big_bird": (
+        {**_SIZES, "max_position_embeddings": 256, "block_size": 8, "num_random_blocks": 1},
+        "wordpiece",
+        True,
+    ),
+    "xlnet": (_SHORT_NAMES, "wordpiece", False),
+    "bart": (
+        {
+            "d_model": 32,
+            **{f"{half}_layers": 2 for half in _HALVES},
+            **{f"{half}_attention_heads": 4 for half in _HALVES},
+            **{f"{half}_ffn_dim": 48 for half in _HALVES},
+            "max_position_embeddings": LONGEST,
+        },
+        "bpe",
+        False,
+    ),
+}
+
 _BERT_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _ROBERTA_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")  # padding is token 1
 _LIKE_ROBERTA = ("roberta", "xlm-roberta", "mpnet")
@@ -97,8 +126,10 @@ def make_model(
 
     Its weights are larger than a fresh model's, so that texts get clearly different probabilities.
     """
-    sizes, kind, pairs = ARCHITECTURES[architecture]
+    sizes, kind, pairs = {**ARCHITECTURES, **OTHERS}[architecture]
     tokenizer = make_tokenizer(kind, pairs, like_roberta=architecture in _LIKE_ROBERTA)
+    if architecture in OTHERS:
+        tokenizer.model_max_length = sizes.get("max_position_embeddings", LONGEST)
     torch.manual_seed(seed)
     model = AutoModelForSequenceClassification.from_config(
         AutoConfig.for_model(
@@ -135,7 +166,9 @@ def make_tokenizer(
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         tokenizer.decoder = decoders.WordPiece()
-        trainer: Any = trainers.WordPieceTrainer(vocab_size=300, special_tokens=special)
+        trainer: Any = trainers.WordPieceTrainer(
+            vocab_size=300, special_tokens=special, show_progress=False
+        )
     elif kind == "unigram":
         tokenizer = Tokenizer(models.Unigram())
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()

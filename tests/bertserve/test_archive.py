@@ -238,7 +238,7 @@ class TestRefusals:
 
     def test_no_tokenizer(self, folder: Path, tmp_path: Path) -> None:
         (folder / "tokenizer.json").unlink()
-        assert "has no tokenizer" in self.refused(folder, tmp_path / "store")
+        assert "has no tokenizer.json" in self.refused(folder, tmp_path / "store")
 
     @pytest.mark.parametrize("names", [{"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}, {}, None])
     def test_labels_without_names(self, folder: Path, tmp_path: Path, names: Any) -> None:

@@ -19,7 +19,8 @@ def test_index_to_name_wins_over_id2label() -> None:
     ("names", "message"),
     [
         ({0: "a"}, "names 1 labels, the model has 2 outputs; .* 0 to 1"),
-        ({0: "a", 2: "b"}, "one name for each of 0 to 1"),
+        ({0: "a", 2: "b"}, "numbers its labels 0, 2; number them 0 to 1"),
+        ({1: "a", 2: "b"}, "numbers its labels 1, 2; number them 0 to 1"),
         ({0: "a", 1: "a"}, "a name of its own"),
         ({0: "a", 1: 7}, "a name of its own, as a string"),
         ({"a": 0, "b": 1}, "must look like"),
