@@ -14,7 +14,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ..errors import TextError
-from ..results import Input, Model, Prediction
+from ..files import Row
+from ..results import Model, Prediction
 from .program import err, out
 from .shown import as_json
 
@@ -22,12 +23,12 @@ _BAR = 20
 _SCREENFUL = 64
 
 
-def print_predictions(results: Iterable[tuple[Input, Prediction | TextError]], rows: int) -> None:
+def print_predictions(results: Iterable[tuple[Row, Prediction | TextError]], rows: int) -> None:
     """A table a screenful, so that the first results show while others are computed."""
     while screenful := list(islice(results, _SCREENFUL)):
         table = Table("text", "label", "", "probability", box=None, pad_edge=False)
-        for text, result in screenful:
-            whole = text if isinstance(text, str) else f"{text.text} ¦ {text.text_pair}"
+        for row, result in screenful:
+            whole = " ¦ ".join("" if text is None else str(text) for text in row.shown.values())
             shown = escape(whole if len(whole) <= 60 else whole[:59] + "…")
             if isinstance(result, TextError):
                 table.add_row(shown, f"[red]{escape(result.message)}[/]", "", "")
