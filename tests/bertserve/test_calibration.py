@@ -12,12 +12,14 @@ from sklearn.metrics import log_loss
 
 import tiny
 from bertserve.archive import package
-from bertserve.calibration import calibrate, choose_levels, fit_and_judge, quality
+from bertserve.calibration import calibrate
 from bertserve.errors import ConfigError, PackageError
+from bertserve.fitting import fit_and_judge, quality
 from bertserve.handler.calibration_file import FILE_NAME
 from bertserve.handler.decisions import Decisions
 from bertserve.handler.settings import Settings
 from bertserve.inspection import golden, inspect
+from bertserve.levels import choose_levels
 from bertserve.results import Pair
 from bertserve.scaling import apply, plain
 from bertserve.scoring import score_archive

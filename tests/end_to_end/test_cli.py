@@ -122,7 +122,7 @@ def test_a_spreadsheet_runs_nothing(served: Served) -> None:
 @pytest.mark.parametrize("way", [[], ["--grpc"]])
 def test_texts_are_read_and_answered_as_asked(way: list[str], served: Served) -> None:
     long = "the service was slow and the food was cold " * 20
-    arguments = ["predict", "tiny", long, "--details", "--config", served.config, *way]
+    arguments = ["predict", "tiny", long, "--details", "--config", str(served.config), *way]
 
     def tell(*options: str) -> dict[str, Any]:
         return dict(json.loads(run(*arguments, *options).stdout)[0])
@@ -276,7 +276,7 @@ def test_what_a_user_can_mend_is_one_sentence(
         (("predict", "tiny", "x", "--column", "text"), "need --file"),
         (("predict", "tiny", "x", "--top-k", "0"), "out of range"),
         (("predict", "tiny", "x", "--keep", "id"), "--keep need --file"),
-        (("predict", "tiny", "x", "--long-text", "cut"), "truncate, error or chunks"),
+        (("predict", "tiny", "x", "--long-text", "cut"), "one of truncate, error, chunks"),
         (("predict", "tiny", "x", "--max-length", "0"), "out of range"),
     ],
 )
