@@ -23,6 +23,7 @@ from .comparison import Comparison
 from .errors import ConfigError
 from .evaluation import Evaluation, OfLabel, Worst
 from .wording import (
+    beside_baseline,
     calibrated,
     cards,
     decided,
@@ -132,6 +133,7 @@ def render(
         points=evaluation.coverage[::-10][::-1],
         labels=_by_f1(evaluation.of_labels),
         other=other,
+        baseline=_baseline(provenance, evaluation, other),
         rows=rows(evaluation, other.evaluation, other.comparison) if other else [],
         verdict=verdict(other.comparison) if other else "",
         calibration=calibration if is_calibrated(calibration) else None,
@@ -144,6 +146,14 @@ def render(
         number=number,
         leaning=leaning(evaluation),
         sure_and_wrong=sure_and_wrong(evaluation),
+    )
+
+
+def _baseline(provenance: Provenance, one: Evaluation, other: Other | None) -> list[list[str]]:
+    more = [other] if other else []
+    return beside_baseline(
+        [provenance.name, *(each.provenance.name for each in more)],
+        [one, *(each.evaluation for each in more)],
     )
 
 
