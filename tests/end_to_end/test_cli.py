@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -287,6 +288,35 @@ def test_predictions_that_cannot_be(
     assert (done.returncode, done.stdout) == (1, "")
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_shell_completes_commands_once_that_is_installed(tmp_path: Path) -> None:
+    """As bash does: it asks the function that its configuration has for what was typed."""
+    program = Path(sys.executable).with_name("bertserve")
+    if not program.exists():
+        pytest.skip("bertserve is run from its source here")
+    own = {**environment(), "HOME": str(tmp_path), "PATH": f"{program.parent}:{os.environ['PATH']}"}
+
+    def bash(*lines: str) -> str:
+        script = "; ".join([*lines, "true"])  # a shell with one command only would become that
+        done = subprocess.run(
+            ["bash", "-c", script], env=own, capture_output=True, text=True, check=False
+        )
+        assert "Traceback" not in done.stderr
+        return done.stdout
+
+    assert "bash completion installed" in bash("bertserve --install-completion")
+    typed = (
+        "COMP_WORDS=({}); COMP_CWORD={}; _bertserve_completion bertserve; echo ${{COMPREPLY[@]}}"
+    )
+    begin = "source ~/.bashrc"
+    assert bash(begin, typed.format("bertserve pre", 1)).split() == ["predict"]
+    assert "set-default" in bash(begin, typed.format("bertserve models se", 2)).split()
+    assert "--keep" in bash(begin, typed.format("bertserve predict --ke", 2)).split()
+
+
+def test_the_version_is_said() -> None:
+    assert run("--version").stdout.split()[0] == "bertserve"
 
 
 def test_the_commands_start_fast_enough_to_be_pleasant() -> None:
