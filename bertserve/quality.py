@@ -80,6 +80,13 @@ class Judged:
         origin = self.model.facts["calibration"].get("provenance", {})
         return bool(origin.get("sha256") == self.labelled.sha256)
 
+    @property
+    def fitted_on_others(self) -> dict[str, Any]:
+        """How texts were read that the calibration was fitted on, as far as these were read otherwise."""
+        fitted = self.model.facts["calibration"].get("provenance", {}).get("settings", {})
+        asked = self.model.facts["options"]
+        return {k: fitted[k] for k in asked if k in fitted and fitted[k] != asked[k]}
+
 
 def archived(archive: Path, **options: Unpack[Options]) -> Model:
     """The model of an archive, which scores texts by its own handler.

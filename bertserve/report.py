@@ -41,7 +41,10 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the figures come from: the model, its archive, the labelled file, and the date to print."""
+    """Where the figures come from: the model, its archive, the labelled file, and the date to print.
+
+    asked   how texts were read and answered, where that was not as packaged
+    """
 
     model: str
     version: str
@@ -50,6 +53,7 @@ class Provenance:
     date: str
     archive: str | None = None
     archive_sha256: str | None = None
+    asked: str = ""
 
     @property
     def name(self) -> str:

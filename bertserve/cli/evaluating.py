@@ -75,9 +75,9 @@ def evaluate(
             import_module("..report", __package__)
     columns = Columns(column, pair_column, label_column, label_separator)
     options = asked(max_length=max_length, long_text=long_text, uncalibrated=uncalibrated)
-    models = [_model(model, version, config, options)]
+    models = [find_model(model, version, config, options)]
     if compare:
-        models.append(_model(compare, None, config, options))
+        models.append(find_model(compare, None, config, options))
         quality.check_apart(*models)
     judged = [_judge(each, data, columns, models[0].labels) for each in models]
     one, other = judged[0], judged[1] if compare else None
@@ -89,6 +89,12 @@ def evaluate(
                 f"{each.model.facts['name']} {each.model.facts['version']} was calibrated on these very "
                 "texts, so its probabilities look better here than they are; "
                 "`bertserve calibrate` estimates them by cross-validation"
+            )
+        if others := each.fitted_on_others:
+            read = ", ".join(f"{name} {value}" for name, value in others.items())
+            warn(
+                f"{each.model.facts['name']} {each.model.facts['version']} was calibrated on texts that "
+                f"were read with {read}, and may be surer or less sure of these; see also --uncalibrated"
             )
     if html:
         _write_report(html, one, other, comparison, texts)
@@ -106,7 +112,7 @@ def evaluate(
         err.print(f"report: {escape(str(html))}", soft_wrap=True, highlight=False)
 
 
-def _model(given: str, version: str | None, config: Path | None, options: Options) -> Model:
+def find_model(given: str, version: str | None, config: Path | None, options: Options) -> Model:
     """An archive where there is such a file, else NAME or NAME@VERSION of the running server."""
     from ..quality import archived, served
 
@@ -176,4 +182,5 @@ def _provenance(judged: Judged) -> Provenance:
         date=datetime.date.today().isoformat(),
         archive=facts["source"],
         archive_sha256=facts.get("sha256"),
+        asked=", ".join(f"{name} {value}" for name, value in facts["options"].items()),
     )

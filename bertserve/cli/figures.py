@@ -51,6 +51,9 @@ def print_evaluation(found: dict[str, Any]) -> None:
         if k > 1:
             table.add_row(f"top {k}", *(f"{side['top'][k]:.4f}" for side in sides), "")
     out.print(table)
+    if asked := found["model"]["options"]:
+        said = ", ".join(f"{name} {value}" for name, value in asked.items())
+        out.print(f"asked with {escape(said)}", soft_wrap=True, highlight=False)
     out.print(_baseline_line(found), soft_wrap=True, highlight=False)
     if comparison := found.get("comparison"):
         out.print(

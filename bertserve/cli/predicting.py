@@ -123,7 +123,7 @@ def predict(
 
         stream = cast(TextIO, ShownStream(sys.stdout))
         if shape is Output.table:
-            print_predictions(counted(), top_k or 3)
+            print_predictions(counted(), top_k or 3, kept)
         elif shape is Output.json:
             write_json(counted(), stream)
         elif shape is Output.jsonl:

@@ -264,6 +264,23 @@ def test_thresholds_have_the_greatest_f1(method: str) -> None:
     Decisions([*"abc"], "sigmoid", found)
 
 
+def test_independent_labels_of_a_folder_get_thresholds_for_f1(tmp_path: Path) -> None:
+    folder = tiny.make_model(tmp_path / "model", problem_type="multi_label_classification")
+    data = tmp_path / "t.csv"
+    lines = (f"{text},{n % 2},{int(n % 3 == 0)},0" for n, text in enumerate(TEXTS))
+    data.write_text(f"text,{','.join(tiny.LABELS)}\n" + "\n".join(lines))
+    found = calibrate(folder, data, method="all", thresholds="f1")
+    origin = found["provenance"]
+    assert list(origin["methods"]) == ["temperature", "platt", "isotonic"]
+    assert found["thresholds"][2] == 0.5
+    assert all(0 < level < 1 for level in found["thresholds"])
+    assert 0 < origin["thresholds"]["macro_f1"] <= 1
+    assert json.loads((folder / FILE_NAME).read_text()) == found
+    Decisions(tiny.LABELS, "sigmoid", found)
+    with pytest.raises(ConfigError, match="a label has one threshold"):
+        calibrate(folder, data, target_precision=0.9, thresholds="f1")
+
+
 def test_a_label_that_no_text_has_keeps_the_usual_threshold() -> None:
     probabilities = np.array([[0.2, 0.3], [0.6, 0.7]])
     right = np.array([[False, False], [True, False]])

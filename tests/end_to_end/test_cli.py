@@ -101,9 +101,20 @@ def test_rows_without_a_text_have_an_error_in_their_place(
     if output != "jsonl":
         assert {label: float(found[5][label]) for label in tiny.LABELS} == dict(expected)
     shown = run_on_a_terminal(
-        "predict", "tiny", "--file", path, "--column", "q", "--config", served.config
+        "predict",
+        "tiny",
+        "--file",
+        path,
+        "--column",
+        "q",
+        "--keep",
+        "id",
+        "--config",
+        served.config,
     )
     assert "there is no text in q, but a number" in shown
+    assert "id " in shown.splitlines()[0]
+    assert sum(line.startswith(tuple("012345")) for line in shown.splitlines()) == 6
 
 
 def test_a_spreadsheet_runs_nothing(served: Served) -> None:
