@@ -222,7 +222,8 @@ def test_the_method_that_has_less_to_learn_is_taken_where_texts_do_not_tell() ->
     right = np.eye(2, dtype=bool)[[0, 1] * 50]
     probabilities = np.where(right, 0.8, 0.2)
     better = probabilities.copy()
-    better[0] = np.where(right[0], 0.9, 0.1)  # of one text of a hundred
+    better[0] = np.where(right[0], 0.9, 0.1)  # of one text of a hundred, and of one a little worse
+    better[1] = np.where(right[1], 0.75, 0.25)
     crossed = {
         "temperature": CrossFit([], [], probabilities),
         "vector": CrossFit([], [], better),
