@@ -217,7 +217,7 @@ def test_explain_shows_which_words_carried_a_prediction(served: Served, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--label", "x"), "it has positive, negative, neutral"),
+        (("--label", "x"), 'it has "positive", "negative", "neutral"'),
         (("--max-length", "2"), "this model reads 3 to 64 tokens"),
         (("--html", "nowhere/why.html"), "nowhere/why.html"),
     ],
