@@ -102,7 +102,7 @@ def compare(
 def reordering(labels: Sequence[str], wanted: Sequence[str]) -> list[int]:
     """Where each wanted label stands in `labels`; ConfigError where they are not the same labels."""
     if len(labels) != len(wanted) or set(labels) != set(wanted):
-        only = sorted({*labels} ^ {*wanted})[:5]
+        only = [f'"{label}"' for label in sorted({*labels} ^ {*wanted})[:5]]
         raise ConfigError(
             "the models have different labels"
             + (f" ({', '.join(only)}, for one)" if only else "")

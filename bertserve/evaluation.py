@@ -10,17 +10,17 @@ judging. Probabilities are float [texts, labels], right labels bool [texts, labe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn import metrics
 
 from .bootstrap import Interval, bootstrap_intervals
-from .by_label import OfLabel, mean_f1, score_labels
+from .by_label import OfLabel, score_labels
 from .confusions import Confusion, ConfusionMatrix, count_pairs, matrix_of, most_confused
 from .errors import ConfigError
+from .f1 import mean_f1
 from .judging import (
     BINS,
     Bin,
@@ -34,11 +34,11 @@ from .judging import (
     negative_log_likelihood,
     predictions,
 )
-from .results import Input, Pair
+from .worst import Worst, worst, worst_texts
 
 __all__ = [
-    "BINS", "Bin", "Confusion", "ConfusionMatrix", "Coverage", "Evaluation", "OfLabel", "Worst",
-    "bins_of_mass", "bins_of_width", "calibration_error", "check", "evaluate",
+    "BINS", "Baseline", "Bin", "Confusion", "ConfusionMatrix", "Coverage", "Evaluation", "OfLabel",
+    "Worst", "bins_of_mass", "bins_of_width", "calibration_error", "check", "evaluate",
     "negative_log_likelihood", "predictions", "worst", "worst_texts",
 ]  # fmt: skip
 
@@ -56,6 +56,18 @@ class Coverage:
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """Figures of what always answers the most frequent label of these texts; none as in Evaluation."""
+
+    label: str
+    accuracy: float | None
+    exact_match: float | None
+    macro_f1: float | None
+    micro_f1: float | None
+    weighted_f1: float | None
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What was found on `texts` texts; None where a figure cannot be computed.
 
@@ -69,6 +81,9 @@ class Evaluation:
     ece_labels            mean of the expected calibration errors of the labels
     confidence            mean of the probability of what was predicted
     correct               share of what was predicted that is right: the accuracy, or the precision
+    roc_auc               mean of the labels' areas below their ROC curves, one against the rest
+    mean_average_precision   mean of the labels' average precisions
+    baseline              what always the most frequent label would have; what a model must be better than
     intervals             figure → 95 % interval, see bootstrap
     bins                  those of equal width, for a reliability diagram
     coverage              by rising share, the most confident first
@@ -91,25 +106,15 @@ class Evaluation:
     ece_labels: float
     confidence: float | None
     correct: float | None
+    roc_auc: float | None
     mean_average_precision: float | None
+    baseline: Baseline
     intervals: dict[str, Interval]
     bins: list[Bin]
     coverage: list[Coverage]
     confusions: list[Confusion]
     matrix: ConfusionMatrix | None
     of_labels: list[OfLabel]
-
-
-@dataclass(frozen=True)
-class Worst:
-    """A text that a model rates badly; `probability` is of the right label, or of what is wrong most."""
-
-    index: int
-    text: str
-    right: list[str]
-    predicted: list[str]
-    probability: float
-    text_pair: str | None = None
 
 
 def evaluate(
@@ -141,7 +146,6 @@ def evaluate(
         intervals.pop("ece_width")
     bins = bins_of_width(confidence, correct)
     of_labels = score_labels(probabilities, right, predicted, labels, independent, thresholds)
-    averages = [each.average_precision for each in of_labels if each.average_precision is not None]
     counts = None if independent else count_pairs(right, predicted)
     return Evaluation(
         texts=len(right),
@@ -160,7 +164,9 @@ def evaluate(
         ece_labels=float(np.mean([each.ece for each in of_labels if each.ece is not None])),
         confidence=float(confidence.mean()) if len(confidence) else None,
         correct=float(correct.mean()) if len(confidence) else None,
-        mean_average_precision=float(np.mean(averages)) if averages else None,
+        roc_auc=_mean(each.roc_auc for each in of_labels),
+        mean_average_precision=_mean(each.average_precision for each in of_labels),
+        baseline=_baseline(right, labels, independent),
         intervals=intervals,
         bins=bins,
         coverage=_coverage(confidence, correct),
@@ -188,47 +194,23 @@ def check(
         raise ConfigError("a text has one right label here; mend the file")
 
 
-def worst(
-    probabilities: Floats, right: Bools, k: int, *, independent: bool = False
-) -> NDArray[np.intp]:
-    """Indices of the k texts whose right label got the lowest probability, the lowest first.
-
-    Where labels are independent, whose label that is most wrong is so most.
-    """
-    return np.argsort(_of_right(probabilities, right, independent), kind="stable")[: max(k, 0)]
-
-
-def worst_texts(
-    texts: Sequence[Input],
-    probabilities: Floats,
-    right: Bools,
-    labels: Sequence[str],
-    k: int,
-    *,
-    independent: bool = False,
-    thresholds: Sequence[float] | None = None,
-) -> list[Worst]:
-    """The k texts that `worst` finds, with their labels; for people who may read the texts."""
-    predicted = predictions(probabilities, independent=independent, thresholds=thresholds)
-    lowest = _of_right(probabilities, right, independent)
-    return [
-        Worst(
-            index=int(row),
-            text=text.text if isinstance(text := texts[row], Pair) else text,
-            right=[labels[i] for i in np.flatnonzero(right[row]).tolist()],
-            predicted=[labels[i] for i in np.flatnonzero(predicted[row]).tolist()],
-            probability=float(lowest[row]),
-            text_pair=text.text_pair if isinstance(text, Pair) else None,
-        )
-        for row in worst(probabilities, right, k, independent=independent)
-    ]
+def _baseline(right: Bools, labels: Sequence[str], independent: bool) -> Baseline:
+    most = int(right.sum(axis=0).argmax())
+    always = np.zeros_like(right)
+    always[:, most] = True
+    exact = float((always == right).all(axis=1).mean())
+    return Baseline(
+        labels[most],
+        None if independent else exact,
+        exact if independent else None,
+        *(mean_f1(right, always, average) for average in ("macro", "micro", "weighted")),
+    )
 
 
-def _of_right(probabilities: Floats, right: Bools, independent: bool) -> Floats:
-    """The lowest probability that each text's right labels got, [texts]."""
-    if independent:
-        return np.asarray(np.where(right, probabilities, 1 - probabilities).min(axis=1))
-    return np.asarray(probabilities[right])
+def _mean(figures: Iterable[float | None]) -> float | None:
+    """Of those that are known."""
+    known = [each for each in figures if each is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _top(probabilities: Floats, right: Bools) -> dict[int, float]:

@@ -1,47 +1,91 @@
-"""Texts from files, and results to files: one at a time, however long the file is."""
+"""Texts from files, one at a time, however long the file is.
+
+    for row in read_rows(file, "questions.csv", column="question", keep=["id"]): ...
+
+A row without a text is no reason to stop: it has an error in the place of its text.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
-from typing import Any, TextIO
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import Any
 
 from .errors import ConfigError, TextError
-from .results import Input, Pair, Prediction
+from .results import Input, Pair
 
 LONGEST_FIELD = 10_000_000
 PAIR_COLUMN = "text_pair"  # of second texts, as the wire calls them
-# what details add to a row
-_DETAILS = (
-    "labels", "set", "set_coverage", "margin", "entropy", "calibrated", "logits", "tokens", "truncated",
-    "chunks", "model", "version",
-)  # fmt: skip
-_CSV_COLUMNS = (
-    "text", "text_pair", "label", "probability", "probabilities", *_DETAILS, "error",
-)  # fmt: skip
+_LOOKED_AT = 100  # first rows of JSON lines, which together show what columns there are
+_KINDS = {
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    dict: "an object",
+    list: "a list",
+}
 
-Result = Prediction | TextError
+
+@dataclass(frozen=True)
+class Row:
+    """One text to classify, or why there is none, and what else of its row is wanted.
+
+    text    the text, the pair, or a TextError
+    shown   what stands in the file for it, `text` and perhaps `text_pair`
+    kept    other columns of the row
+    """
+
+    text: Input | TextError
+    shown: Mapping[str, Any]
+    kept: Mapping[str, Any] = field(default_factory=dict)
+    place: str = ""
+
+
+def row_of(text: Input) -> Row:
+    """The row of a text that is in no file."""
+    if isinstance(text, Pair):
+        return Row(text, {"text": text.text, "text_pair": text.text_pair})
+    return Row(text, {"text": text})
 
 
 def read_texts(
     lines: Iterable[str], name: str, column: str | None = None, pair_column: str | None = None
 ) -> Iterator[Input]:
-    """The texts of an open file; how it is read follows from its name: .csv, .jsonl, or a text a line.
+    """The texts alone, see `read_rows`; ConfigError names the line that has none."""
+    for row in read_rows(lines, name, column, pair_column):
+        if isinstance(row.text, TextError):
+            raise ConfigError(f"{row.place}: {row.text}; choose with --column")
+        yield row.text
 
-    column, pair_column   where the texts stand in a .csv or .jsonl file; the first is `text`, or the only
-                          column there is, if not given; the second `text_pair`, where there is one
+
+def read_rows(
+    lines: Iterable[str],
+    name: str,
+    column: str | None = None,
+    pair_column: str | None = None,
+    keep: Sequence[str] = (),
+) -> Iterator[Row]:
+    """The rows of an open file, read by its name: .csv, .tsv, .jsonl, or a text a line.
+
+    column, pair_column   where the texts stand in a table; the first is `text`, or the only column there
+                          is, if not given; the second `text_pair`, where there is one
+    keep                  further columns; what a row of JSON lacks is None
+
+    ConfigError says what is wrong with the file; blank lines of a text a line are left out.
     """
     lines = _without_mark(lines)
     try:
         if name.endswith((".csv", ".tsv")):
-            yield from _read_csv(lines, name, column, pair_column)
+            yield from _read_csv(lines, name, column, pair_column, keep)
         elif name.endswith((".jsonl", ".ndjson")):
-            yield from _read_jsonl(lines, name, column or "text", pair_column)
-        elif column or pair_column:
-            raise ConfigError(f"{name} is read as a text a line; columns need .csv or .jsonl")
+            yield from _read_jsonl(lines, name, column or "text", pair_column, keep)
+        elif column or pair_column or keep:
+            raise ConfigError(f"{name} is read as a text a line; columns need .csv, .tsv or .jsonl")
         else:
-            yield from (line.rstrip("\r\n") for line in lines if line.strip())
+            yield from (row_of(line.rstrip("\r\n")) for line in lines if line.strip())
     except (UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{name} cannot be read as UTF-8 text: {error}") from error
 
@@ -53,105 +97,95 @@ def _without_mark(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _read_csv(
-    lines: Iterable[str], name: str, column: str | None, pair_column: str | None
-) -> Iterator[Input]:
+    lines: Iterable[str],
+    name: str,
+    column: str | None,
+    pair_column: str | None,
+    keep: Sequence[str],
+) -> Iterator[Row]:
     csv.field_size_limit(LONGEST_FIELD)
-    rows = csv.DictReader(lines, delimiter="\t" if name.endswith(".tsv") else ",")
-    columns = list(rows.fieldnames or ())
+    cells = csv.reader(lines, delimiter="\t" if name.endswith(".tsv") else ",")
+    columns = next((found for found in cells if found), [])
     if not columns:
         raise ConfigError(f"{name} is empty; its first line must name its columns")
     column = column or (columns[0] if len(columns) == 1 else "text")
     if pair_column is None and PAIR_COLUMN in columns and column != PAIR_COLUMN:
         pair_column = PAIR_COLUMN
-    for wanted in filter(None, (column, pair_column)):
-        if wanted not in columns:
-            raise ConfigError(
-                f"{name} has no column {wanted}, only {', '.join(columns)}; choose with --column, "
-                f"or name the one with the texts `text`"
-            )
-    for row in rows:
-        yield _input(row, column, pair_column, f"{name}, line {rows.line_num}")
+    _check_columns(name, columns, column, pair_column, keep)
+    blank: list[
+        str
+    ] = []  # places of lines that may be rows of one empty cell, or the end of the file
+    for found in cells:
+        place = f"{name}, line {cells.line_num}"
+        if not found:
+            blank += [place] if len(columns) == 1 else []
+            continue
+        yield from (_row({column: ""}, column, None, keep, each) for each in blank)
+        blank.clear()
+        yield _row(dict(zip(columns, found, strict=False)), column, pair_column, keep, place)
 
 
 def _read_jsonl(
-    lines: Iterable[str], name: str, column: str, pair_column: str | None
-) -> Iterator[Input]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{name}, line {number}: this is not JSON ({error})") from error
-        if isinstance(value, str) and pair_column is None:
-            yield value
-        elif isinstance(value, dict):
+    lines: Iterable[str], name: str, column: str, pair_column: str | None, keep: Sequence[str]
+) -> Iterator[Row]:
+    values = _values(lines, name)
+    first = list(islice(values, _LOOKED_AT))
+    objects = [value for value, _ in first if isinstance(value, dict)]
+    if objects or keep:
+        _check_columns(name, list(dict.fromkeys(chain(*objects))), column, pair_column, keep)
+    for value, place in chain(first, values):
+        if isinstance(value, dict):
             second = PAIR_COLUMN if value.get(PAIR_COLUMN) is not None else None
             if column == PAIR_COLUMN:
                 second = None
-            yield _input(value, column, pair_column or second, f"{name}, line {number}")
+            yield _row(value, column, pair_column or second, keep, place)
+        elif value is None or (isinstance(value, str) and pair_column is None):
+            yield _row({column: value}, column, pair_column, keep, place)
         else:
-            raise ConfigError(f"{name}, line {number}: write an object or a text")
+            raise ConfigError(f"{place}: write an object or a text")
 
 
-def _input(row: dict[str, Any], column: str, pair_column: str | None, place: str) -> Input:
+def _values(lines: Iterable[str], name: str) -> Iterator[tuple[Any, str]]:
+    """What each line holds, and its place."""
+    for number, line in enumerate(lines, start=1):
+        place = f"{name}, line {number}"
+        if not line.strip():
+            continue
+        try:
+            yield json.loads(line), place
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"{place}: this is not JSON ({error})") from error
+
+
+def _check_columns(
+    name: str, columns: Sequence[str], column: str, pair_column: str | None, keep: Sequence[str]
+) -> None:
+    wanted = [(column, "--column"), (pair_column, "--pair-column"), *((k, "--keep") for k in keep)]
+    for each, option in wanted:
+        if each is None or each in columns:
+            continue
+        or_rename = ", or name the one with the texts `text`" if option == "--column" else ""
+        raise ConfigError(
+            f"{name} has no column {each}, only {', '.join(columns) or 'texts'}; choose with "
+            f"{option}{or_rename}"
+        )
+
+
+def _row(
+    found: Mapping[str, Any], column: str, pair_column: str | None, keep: Sequence[str], place: str
+) -> Row:
+    shown = {"text": found.get(column)}
+    if pair_column is not None:
+        shown["text_pair"] = found.get(pair_column)
+    kept = {each: found.get(each) for each in keep}
     for wanted in filter(None, (column, pair_column)):
-        if not isinstance(row.get(wanted), str):
-            raise ConfigError(f"{place}: there is no text in {wanted}; choose with --column")
-    return row[column] if pair_column is None else Pair(row[column], row[pair_column])
+        if not isinstance(value := found.get(wanted), str):
+            return Row(_no_text(value, wanted), shown, kept, place)
+    text: str = found[column]
+    return Row(text if pair_column is None else Pair(text, found[pair_column]), shown, kept, place)
 
 
-def write_json(results: Iterable[tuple[Input, Result]], out: TextIO) -> None:
-    """One list of objects."""
-    opened = False
-    try:
-        for text, result in results:
-            out.write((",\n" if opened else "[\n") + _indented(as_row(text, result)))
-            opened = True
-    finally:  # also where the rest cannot be had: what there is can be read
-        if opened:
-            out.write("\n]\n")
-    if not opened:
-        out.write("[]\n")
-
-
-def write_jsonl(results: Iterable[tuple[Input, Result]], out: TextIO) -> None:
-    """An object a line."""
-    for text, result in results:
-        out.write(json.dumps(as_row(text, result), ensure_ascii=False) + "\n")
-
-
-def write_csv(results: Iterable[tuple[Input, Result]], out: TextIO) -> None:
-    """A line a text, always with the same columns; maps and errors are JSON in their cell."""
-    writer = csv.DictWriter(out, _CSV_COLUMNS)
-    writer.writeheader()
-    for text, result in results:
-        writer.writerow({key: _cell(value) for key, value in as_row(text, result).items()})
-
-
-def as_row(text: Input, result: Result) -> dict[str, Any]:
-    """A text and its result as an object."""
-    row: dict[str, Any] = {"text": text}
-    if isinstance(text, Pair):
-        row = {"text": text.text, "text_pair": text.text_pair}
-    if isinstance(result, TextError):
-        return {**row, "error": {"code": result.code, "message": result.message, **result.fields}}
-    row |= {
-        "label": result.label,
-        "probability": result.probability,
-        "probabilities": dict(result.probabilities),
-    }
-    if result.logits is not None:
-        found = ((name, getattr(result, name)) for name in _DETAILS)
-        row |= {name: value for name, value in found if value is not None}
-    return row
-
-
-def _indented(row: dict[str, Any]) -> str:
-    text = json.dumps(row, ensure_ascii=False, indent=2)
-    return "\n".join(f"  {line}" for line in text.splitlines())
-
-
-def _cell(value: Any) -> Any:
-    is_json = isinstance(value, dict | list | tuple)
-    return json.dumps(value, ensure_ascii=False) if is_json else value
+def _no_text(value: Any, column: str) -> TextError:
+    if value is None:
+        return TextError("missing_text", f"there is no text in {column}")
+    return TextError("invalid_type", f"there is no text in {column}, but {_KINDS[type(value)]}")

@@ -13,11 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 BINS = 15
+_DIGITS = 6  # of figures that are kept
 _SMALLEST = 1e-12  # of a probability whose logarithm is taken
 
 Floats = NDArray[np.float64]
@@ -126,6 +128,11 @@ def calibration_error(bins: Sequence[Bin]) -> float | None:
         if each.confidence is not None and each.accuracy is not None
     )
     return sum(gaps) / total
+
+
+def rounded(value: Any) -> Any:
+    """A figure, or an array of some, as it is kept in a file."""
+    return np.round(value, _DIGITS).tolist()
 
 
 def _bin(confidence: Floats, correct: Bools) -> Bin:

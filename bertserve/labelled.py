@@ -2,8 +2,9 @@
 
     read_labelled(Path("test.csv"), labels, columns=Columns(label="category"))
 
-A label is its name, or its number in the order of the model's outputs. Where labels are independent a row
-has any number of them: a list in JSON lines and Parquet, and in CSV names between `|`.
+A label is its name, or its number in the order of the model's outputs. Where labels are independent a
+row has any number of them: a list in JSON lines and Parquet, and in CSV names between `|`. Or each label
+has a column of its own, with 1 for the texts that have it and 0 for the others.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from .files import LONGEST_FIELD, PAIR_COLUMN
 from .results import Input, Pair
 
 _LABEL_COLUMNS = ("label", "labels", "category", "intent", "class", "target")
-_BETWEEN = "|"
+_ONE_HOT = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 _LONGEST_NUMBER = 10  # digits
 _LONGEST_SHOWN = 60  # characters
 
@@ -34,12 +35,13 @@ class Columns:
     """Where things stand in a file.
 
     None: second texts in `text_pair`, if there is such a column; labels in `label`, `category` or the
-    like.
+    like, or where there is none in a column for each. `separator` stands between several labels.
     """
 
     text: str = "text"
     pair: str | None = None
     label: str | None = None
+    separator: str = "|"
 
 
 @dataclass(frozen=True)
@@ -86,14 +88,36 @@ def read_labelled(
         raise ConfigError(f"{path} cannot be read as texts with labels: {error}") from error
     if not rows:
         raise ConfigError(f"{path} holds no texts; give a file with some")
-    names = list(rows[0][1])
-    usual = next((name for name in _LABEL_COLUMNS if name in names), "label")
-    label_column = columns.label or usual
+    read = _reader(path, list(rows[0][1]), labels, independent, columns)
+    texts: list[Input] = []
+    right = np.zeros((len(rows), len(labels)), dtype=bool)
+    for index, (place, row) in enumerate(rows):
+        text, found = read(row, place)
+        if not independent and len(found) != 1:
+            raise ConfigError(f"{place}: a text has one label here, not {len(found)}")
+        texts.append(text)
+        right[index, found] = True
+    return Labelled(texts, right, path.name, digest)
+
+
+def _reader(
+    path: Path, names: Sequence[str], labels: Sequence[str], independent: bool, columns: Columns
+) -> Callable[[Mapping[str, Any], str], tuple[Input, list[int]]]:
+    """What reads a row at a place; ConfigError where a column is not there."""
+    if not columns.separator:
+        raise ConfigError("--label-separator is empty; give what stands between labels, ; say")
     pair_column = columns.pair or (PAIR_COLUMN if PAIR_COLUMN in names else None)
+    label_column = columns.label or next((name for name in _LABEL_COLUMNS if name in names), None)
+    of_labels = [name for name in labels if name in names and name != columns.text]
+    if label_column is None and of_labels and (missing := set(labels) - {*of_labels}):
+        raise ConfigError(
+            f"{path} has columns for {len(of_labels)} of {len(labels)} labels and none for "
+            f"{_listed(sorted(missing))}; add them, or give the column of the labels with --label-column"
+        )
     for wanted, option in (
         (columns.text, "--column"),
         (pair_column, "--pair-column"),
-        (label_column, "--label-column"),
+        (label_column or (None if of_labels else "label"), "--label-column"),
     ):
         if wanted and wanted not in names:
             raise ConfigError(
@@ -101,15 +125,18 @@ def read_labelled(
                 f"choose with {option}"
             )
     numbers = {label: number for number, label in enumerate(labels)}
-    texts: list[Input] = []
-    right = np.zeros((len(rows), len(labels)), dtype=bool)
-    for index, (place, row) in enumerate(rows):
-        texts.append(_text(row, columns.text, pair_column, place))
-        found = _labels(row.get(label_column), numbers, independent, place)
-        if not independent and len(found) != 1:
-            raise ConfigError(f"{place}: a text has one label here, not {len(found)}")
-        right[index, found] = True
-    return Labelled(texts, right, path.name, digest)
+
+    def read(row: Mapping[str, Any], place: str) -> tuple[Input, list[int]]:
+        text = _text(row, columns.text, pair_column, place)
+        if label_column is None:
+            return text, [n for n, each in enumerate(labels) if _is_set(row.get(each), each, place)]
+        value = row.get(label_column)
+        if independent and str(value) not in numbers:
+            value = _parted(value, columns.separator)
+        listed = value if isinstance(value, list) else [value]
+        return text, [_label(each, numbers, place) for each in listed]
+
+    return read
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -164,12 +191,19 @@ def _text(row: Mapping[str, Any], column: str, pair_column: str | None, place: s
     return row[column] if pair_column is None else Pair(row[column], row[pair_column])
 
 
-def _labels(value: Any, numbers: Mapping[str, int], independent: bool, place: str) -> list[int]:
-    if independent and (value is None or isinstance(value, str)):
-        value = [name.strip() for name in (value or "").split(_BETWEEN) if name.strip()]
-    return [
-        _label(each, numbers, place) for each in (value if isinstance(value, list) else [value])
-    ]
+def _parted(value: Any, separator: str) -> Any:
+    """The names in a cell; other values as they are."""
+    if value is not None and not isinstance(value, str):
+        return value
+    return [name.strip() for name in (value or "").split(separator) if name.strip()]
+
+
+def _is_set(value: Any, label: str, place: str) -> bool:
+    """Whether a text has a label, by the cell in the label's own column."""
+    known = _ONE_HOT.get(str(value).strip().lower())
+    if known is None:
+        raise ConfigError(f'{place}: "{label}" is {_short(value)}; write 1 or 0')
+    return known
 
 
 def _label(value: Any, numbers: Mapping[str, int], place: str) -> int:
@@ -179,9 +213,17 @@ def _label(value: Any, numbers: Mapping[str, int], place: str) -> int:
     name = str(value).strip().removesuffix(".0")  # as columns with gaps have whole numbers
     if name.isdecimal() and len(name) < _LONGEST_NUMBER and int(name) < len(numbers):
         return int(name)
-    known = ", ".join(f'"{label}"' for label in list(numbers)[:5])
-    shown = value if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}…"
     raise ConfigError(
-        f"{place}: {shown!r} is no label of this model; it has {len(numbers)}: {known}"
-        f"{', …' if len(numbers) > 5 else ''}"
+        f"{place}: {_short(value)} is no label of this model; it has {len(numbers)}: "
+        f"{_listed(list(numbers))}"
     )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return repr(value if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…")
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first few names, quoted."""
+    return ", ".join(f'"{name}"' for name in names[:5]) + (", …" if len(names) > 5 else "")

@@ -169,12 +169,14 @@ def confusion(matrix: ConfusionMatrix) -> str:
 
 
 def plots_of(evaluation: Evaluation, other: Evaluation | None = None) -> dict[str, str]:
-    """SVG by name; no heat map where labels are independent."""
+    """SVG by name; no heat map where labels are independent, the other one's reliability with it."""
     found = {
         "reliability": reliability(evaluation.bins),
         "confidence": confidence(evaluation.bins),
         "coverage": coverage(evaluation.coverage, other.coverage if other else None),
     }
+    if other:
+        found["reliability_other"] = reliability(other.bins)
     if evaluation.matrix is not None and len(evaluation.matrix.labels) > 1:
         found["confusion"] = confusion(evaluation.matrix)
     return found

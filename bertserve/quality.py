@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import Unpack
 
 from .comparison import Comparison, reordering
 from .comparison import compare as compare_probabilities
@@ -22,7 +23,7 @@ from .inspection import inspect
 from .judging import Bools, Floats
 from .labelled import Columns, Labelled, read_labelled
 from .levels import kept, sets
-from .results import Input
+from .results import Input, Options
 from .scoring import Scores, score_archive, score_served
 from .server import Server
 
@@ -79,22 +80,39 @@ class Judged:
         origin = self.model.facts["calibration"].get("provenance", {})
         return bool(origin.get("sha256") == self.labelled.sha256)
 
+    @property
+    def fitted_on_others(self) -> dict[str, Any]:
+        """How texts were read that the calibration was fitted on, as far as these were read otherwise."""
+        fitted = self.model.facts["calibration"].get("provenance", {}).get("settings", {})
+        asked = self.model.facts["options"]
+        return {k: fitted[k] for k in asked if k in fitted and fitted[k] != asked[k]}
 
-def archived(archive: Path) -> Model:
-    """The model of an archive, which scores texts by its own handler."""
+
+def archived(archive: Path, **options: Unpack[Options]) -> Model:
+    """The model of an archive, which scores texts by its own handler.
+
+    options   how texts are read and answered, where that is not as packaged: `max_length`, `long_text`,
+              `calibrated`
+    """
     found = inspect(archive)
     if not found["intact"]:
         raise PackageError(f"{archive} is damaged; build it again")
     names = ("name", "version", "labels", "activation", "precision", "calibration", "sha256")
     facts = {name: found[name] for name in names}
     return Model(
-        {"source": archive.name, "pairs": found["settings"].get("pairs", False), **facts},
-        lambda texts, report: score_archive(archive, texts, report),
+        {
+            "source": archive.name,
+            "pairs": found["settings"].get("pairs", False),
+            **_as_asked(facts, options),
+        },
+        lambda texts, report: score_archive(archive, texts, report, **options),
     )
 
 
-def served(server: Server, name: str, version: str | None = None) -> Model:
-    """A model that is served, over HTTP."""
+def served(
+    server: Server, name: str, version: str | None = None, **options: Unpack[Options]
+) -> Model:
+    """A model that is served, over HTTP; options are those of `archived`."""
     with server.client(name, version=version) as client:
         description = client.describe()
     names = ("version", "labels", "activation", "precision", "calibration", "pairs")
@@ -102,9 +120,17 @@ def served(server: Server, name: str, version: str | None = None) -> Model:
 
     def score(texts: Sequence[Input], report: Callable[[int], None]) -> Scores:
         with server.client(name, version=description.version) as client:
-            return score_served(client, texts, report)
+            return score_served(client, texts, report, **options)
 
-    return Model({"source": server.addresses.inference, "name": name, **facts}, score)
+    source = {"source": server.addresses.inference, "name": name}
+    return Model({**source, **_as_asked(facts, options)}, score)
+
+
+def _as_asked(facts: dict[str, Any], options: Options) -> dict[str, Any]:
+    """Facts of a model that is asked with options; without calibration it has no levels either."""
+    calibrated = options.get("calibrated", True)
+    of_probabilities = {} if calibrated else {"calibration": {"method": "none"}}
+    return {**facts, **of_probabilities, "options": dict(options)}
 
 
 def check_apart(one: Model, other: Model) -> None:

@@ -23,6 +23,7 @@ from .comparison import Comparison
 from .errors import ConfigError
 from .evaluation import Evaluation, OfLabel, Worst
 from .wording import (
+    beside_baseline,
     calibrated,
     cards,
     decided,
@@ -40,7 +41,10 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the figures come from: the model, its archive, the labelled file, and the date to print."""
+    """Where the figures come from: the model, its archive, the labelled file, and the date to print.
+
+    asked   how texts were read and answered, where that was not as packaged
+    """
 
     model: str
     version: str
@@ -49,6 +53,7 @@ class Provenance:
     date: str
     archive: str | None = None
     archive_sha256: str | None = None
+    asked: str = ""
 
     @property
     def name(self) -> str:
@@ -132,6 +137,7 @@ def render(
         points=evaluation.coverage[::-10][::-1],
         labels=_by_f1(evaluation.of_labels),
         other=other,
+        baseline=_baseline(provenance, evaluation, other),
         rows=rows(evaluation, other.evaluation, other.comparison) if other else [],
         verdict=verdict(other.comparison) if other else "",
         calibration=calibration if is_calibrated(calibration) else None,
@@ -144,6 +150,14 @@ def render(
         number=number,
         leaning=leaning(evaluation),
         sure_and_wrong=sure_and_wrong(evaluation),
+    )
+
+
+def _baseline(provenance: Provenance, one: Evaluation, other: Other | None) -> list[list[str]]:
+    more = [other] if other else []
+    return beside_baseline(
+        [provenance.name, *(each.provenance.name for each in more)],
+        [one, *(each.evaluation for each in more)],
     )
 
 

@@ -43,13 +43,20 @@ def fit(logits: Floats, right: Bools, method: str, *, independent: bool) -> Numb
 def check_method(method: str, *, independent: bool) -> None:
     """ConfigError where a method is not for such labels."""
     if method not in METHODS:
-        raise ConfigError(f"{method} is no method of calibration; known are {', '.join(METHODS)}")
+        raise ConfigError(
+            f"{method} is no method of calibration; known are {', '.join(METHODS)}, and all"
+        )
     if independent and method == "vector":
         raise ConfigError("vector scaling is for labels of which one is right; take platt")
     if not independent and method in FOR_INDEPENDENT_LABELS:
         raise ConfigError(
             f"{method} is for labels that are independent; take temperature or vector"
         )
+
+
+def methods_for(*, independent: bool) -> list[str]:
+    """The methods for such labels, those that have little to learn first."""
+    return ["temperature", "platt", "isotonic"] if independent else ["temperature", "vector"]
 
 
 def apply(numbers: Numbers, logits: Floats, *, independent: bool) -> Floats:

@@ -104,16 +104,22 @@ def score_folder(
 
 
 def score_served(
-    client: Client | GrpcClient, texts: Sequence[Input], report: Report = lambda _: None
+    client: Client | GrpcClient,
+    texts: Sequence[Input],
+    report: Report = lambda _: None,
+    **options: Any,
 ) -> Scores:
-    """Score texts by a model that is served; PackageError where one cannot be classified."""
+    """Score texts by a model that is served; PackageError where one cannot be classified.
+
+    options   those of `score_archive`
+    """
     from dataclasses import asdict
 
     from bertserve.errors import TextError
 
     description = client.describe()
     answers: list[dict[str, Any]] = []
-    for result in client.classify_each(texts, details=True):
+    for result in client.classify_each(texts, details=True, **options):
         if isinstance(result, TextError):
             answers.append({"error": str(result)})
         else:

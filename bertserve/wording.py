@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ _NAMES = {
     "macro_f1": "Macro F1",
     "micro_f1": "Micro F1",
     "weighted_f1": "Weighted F1",
+    "roc_auc": "ROC AUC",
     "mean_average_precision": "Mean average precision",
     "nll": "Negative log likelihood",
     "brier": "Brier score",
@@ -60,8 +61,6 @@ def cards(evaluation: Evaluation) -> list[Card]:
         found.append(
             _card(evaluation, "micro_f1", "The same over all labels of all texts together.")
         )
-        meaning = "How well each label's texts rank above the others; no threshold needed."
-        found.append(_card(evaluation, "mean_average_precision", meaning))
     else:
         found.append(
             _card(evaluation, "weighted_f1", "Each label counts by how many texts have it.")
@@ -71,8 +70,14 @@ def cards(evaluation: Evaluation) -> list[Card]:
         for k, share in evaluation.top.items()
         if k > 1
     ]
+    ranks = "How well each label's texts rank above the others; no threshold needed. By chance it is 0.5."
+    precise = (
+        "The same, where it matters most: at the top. By chance it is a label's share of the texts."
+    )
     return [
         *found,
+        _card(evaluation, "roc_auc", ranks),
+        _card(evaluation, "mean_average_precision", precise),
         _card(
             evaluation, "nll", "How surprised the model is by the right labels, in nats; 0 is best."
         ),
@@ -80,6 +85,24 @@ def cards(evaluation: Evaluation) -> list[Card]:
         _card(evaluation, "ece_width", says(evaluation)),
         _card(evaluation, "ece_mass", "The same, in 15 bins that hold equally many predictions."),
         _card(evaluation, "ece_labels", "Of each label's probability, over all texts; their mean."),
+    ]
+
+
+def beside_baseline(names: Sequence[str], models: Sequence[Evaluation]) -> list[list[str]]:
+    """A row for each model, and one for what always answers the most frequent label; heads first."""
+    exact = "exact_match" if models[0].independent else "accuracy"
+    figures = (exact, "macro_f1", "micro_f1", "weighted_f1")
+    baseline = models[0].baseline
+    return [
+        ["", *(_NAMES[figure] for figure in figures)],
+        *(
+            [name, *(_shown(figure, getattr(each, figure)) for figure in figures)]
+            for name, each in zip(
+                [*names, f"always {baseline.label}, the most frequent label"],
+                [*models, baseline],
+                strict=True,
+            )
+        ),
     ]
 
 

@@ -173,7 +173,8 @@ def _unsupported(message: str) -> RequestError:
 
 def _unknown_label(labels: Sequence[str]) -> RequestError:
     more = len(labels) - _SHOWN_LABELS
-    shown = ", ".join(labels[:_SHOWN_LABELS]) + (f" and {more} more" if more > 0 else "")
+    quoted = ", ".join(f'"{label}"' for label in labels[:_SHOWN_LABELS])
+    shown = quoted + (f" and {more} more" if more > 0 else "")
     return RequestError("invalid_value", f'the model has no such "label"; it has {shown}')
 
 

@@ -76,6 +76,23 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
         assert (ROOT / page).parent.joinpath(target).exists(), target
 
 
+def test_extras_that_are_named_exist() -> None:
+    """In pages, in messages, and where a message is made of a name."""
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    section = project.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+    extras = set(re.findall(r"(?m)^(\w+) = \[", section))
+    files = [ROOT / page for page in PAGES]
+    for folder in ("bertserve", "handler", "deploy", "scripts"):
+        files += [path for path in (ROOT / folder).rglob("*") if path.is_file()]
+    named = set()
+    for path in files:
+        text = path.read_bytes().decode(errors="replace") if path.suffix != ".so" else ""
+        for found in re.findall(r"bertserve\[([\w, -]+)\]|extra_installed\(\"(.+?)\"\)", text):
+            named |= {each.strip() for each in "".join(found).split(",")}
+    assert named >= {"evaluate", "explain"}
+    assert named <= extras
+
+
 def test_every_page_is_named_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for path in (ROOT / "docs").glob("*.md"):

@@ -4,9 +4,11 @@ program      the program and what its commands share
 archives     package, inspect
 serving      serve, status, stop
 predicting   predict
-evaluating   evaluate, calibrate
+evaluating   evaluate
+calibrating  calibrate
 explaining   explain
 versions     rollout, rollback, canary, models …
+labelled     where labelled texts stand, and a bar
 inputs       texts from arguments and files
 printing     tables, and JSON for programs
 figures      those of evaluations and calibrations
@@ -25,6 +27,7 @@ from ..handler.errors import LoadError
 from ..remedies import sentence
 from . import (
     archives,
+    calibrating,
     evaluating,
     explaining,
     predicting,
@@ -33,7 +36,16 @@ from . import (
 )  # each adds its commands
 from .program import app, err
 
-__all__ = ["archives", "evaluating", "explaining", "main", "predicting", "serving", "versions"]
+__all__ = [
+    "archives",
+    "calibrating",
+    "evaluating",
+    "explaining",
+    "main",
+    "predicting",
+    "serving",
+    "versions",
+]
 
 
 def main() -> None:

@@ -1,10 +1,9 @@
-"""Commands: evaluate, calibrate."""
+"""Command: evaluate."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -12,22 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from .. import server as servers
 from ..errors import ConfigError
-from ..handler.settings import Settings
-from .figures import print_calibration, print_evaluation
-from .printing import print_json, quoted
+from .figures import print_evaluation
+from .labelled import Column, Data, LabelColumn, LabelSeparator, PairColumn, scoring_bar
+from .printing import print_json, warn
 from .program import (
-    Aggregation,
     AsJson,
+    AskedLength,
+    AskedLongText,
     ConfigFile,
-    LongText,
-    MaxLength,
-    Precision,
-    Stride,
+    Uncalibrated,
     app,
+    asked,
     err,
     extra_installed,
 )
@@ -38,16 +35,7 @@ if TYPE_CHECKING:
     from ..labelled import Columns
     from ..quality import Judged, Model
     from ..report import Provenance
-
-Data = Annotated[Path, typer.Option(help="Labelled texts: .csv, .jsonl or .parquet.")]
-Column = Annotated[str, typer.Option(help="Column of the texts.")]
-PairColumn = Annotated[
-    str | None, typer.Option(help="Column of the second texts of pairs.", show_default=False)
-]
-LabelColumn = Annotated[
-    str | None,
-    typer.Option(help="Column of the labels; label, category or the like.", show_default=False),
-]
+    from ..results import Options
 
 
 @app.command()
@@ -62,9 +50,13 @@ def evaluate(
     column: Column = "text",
     pair_column: PairColumn = None,
     label_column: LabelColumn = None,
+    label_separator: LabelSeparator = "|",
     version: Annotated[
         str | None, typer.Option(help="Version of a served model.", show_default=False)
     ] = None,
+    max_length: AskedLength = None,
+    long_text: AskedLongText = None,
+    uncalibrated: Uncalibrated = False,
     worst: Annotated[
         int, typer.Option(help="So many texts that the model rates worst are shown.", min=0)
     ] = 0,
@@ -81,10 +73,11 @@ def evaluate(
 
         if html:  # what it needs is known to be there before any text is scored
             import_module("..report", __package__)
-    columns = Columns(column, pair_column, label_column)
-    models = [_model(model, version, config)]
+    columns = Columns(column, pair_column, label_column, label_separator)
+    options = asked(max_length=max_length, long_text=long_text, uncalibrated=uncalibrated)
+    models = [find_model(model, version, config, options)]
     if compare:
-        models.append(_model(compare, None, config))
+        models.append(find_model(compare, None, config, options))
         quality.check_apart(*models)
     judged = [_judge(each, data, columns, models[0].labels) for each in models]
     one, other = judged[0], judged[1] if compare else None
@@ -92,10 +85,16 @@ def evaluate(
     texts = quality.worst(one, worst)
     for each in judged:
         if each.fitted_on_these:
-            _warn(
+            warn(
                 f"{each.model.facts['name']} {each.model.facts['version']} was calibrated on these very "
                 "texts, so its probabilities look better here than they are; "
                 "`bertserve calibrate` estimates them by cross-validation"
+            )
+        if others := each.fitted_on_others:
+            read = ", ".join(f"{name} {value}" for name, value in others.items())
+            warn(
+                f"{each.model.facts['name']} {each.model.facts['version']} was calibrated on texts that "
+                f"were read with {read}, and may be surer or less sure of these; see also --uncalibrated"
             )
     if html:
         _write_report(html, one, other, comparison, texts)
@@ -113,110 +112,23 @@ def evaluate(
         err.print(f"report: {escape(str(html))}", soft_wrap=True, highlight=False)
 
 
-@app.command()
-def calibrate(
-    model_dir: Annotated[Path, typer.Argument(help="A Hugging Face folder.")],
-    data: Data,
-    method: Annotated[
-        str, typer.Option(help="temperature, vector; platt or isotonic for independent labels.")
-    ] = "temperature",
-    target_precision: Annotated[
-        float | None,
-        typer.Option(help="Answer a label only where it is right so often.", show_default=False),
-    ] = None,
-    target_coverage: Annotated[
-        float | None,
-        typer.Option(help="Answer a label for so large a share of texts.", show_default=False),
-    ] = None,
-    set_coverage: Annotated[
-        float, typer.Option(help="How often a prediction set holds the right label.")
-    ] = 0.95,
-    column: Column = "text",
-    pair_column: PairColumn = None,
-    label_column: LabelColumn = None,
-    precision: Precision = "auto",
-    max_length: MaxLength = None,
-    long_text: LongText = "truncate",
-    stride: Stride = Settings.stride,
-    aggregation: Aggregation = "mean",
-    as_json: AsJson = False,
-) -> None:
-    """Fit calibrated probabilities and levels for decisions, into the folder's calibration.json."""
-    with extra_installed("evaluate"):
-        from .. import calibration
-        from ..labelled import Columns
-    settings = Settings(
-        precision=precision,
-        max_length=max_length,
-        long_text=long_text,
-        stride=stride,
-        aggregation=aggregation,
-    )
-    with _bar("scoring") as report:
-        found = calibration.calibrate(
-            model_dir,
-            data,
-            columns=Columns(column, pair_column, label_column),
-            method=method,
-            target_precision=target_precision,
-            target_coverage=target_coverage,
-            set_coverage=set_coverage,
-            settings=settings,
-            report=report,
-        )
-    origin = found["provenance"]
-    if origin["after"]["nll"] > origin["before"]["nll"]:
-        _warn(
-            f"on texts that it did not see this calibration loses ({origin['before']['nll']:.4f} → "
-            f"{origin['after']['nll']:.4f} negative log likelihood); give more "
-            f"texts, take `--method temperature`, or delete {model_dir / 'calibration.json'}"
-        )
-    if origin["looks_seen"]:
-        _warn(
-            "the model is right on nearly all of these texts, as on those that it was trained on; if it "
-            "was, its confidence here says nothing about other texts: calibrate on texts that it has "
-            "not seen"
-        )
-    if unfitted := origin["unfitted"]:
-        _warn(
-            f"of {len(unfitted)} labels nothing could be learnt, since no text has them, or every one: "
-            f"{quoted(unfitted)}; they keep the model's own probabilities"
-        )
-    if as_json:
-        print_json(found)
-    else:
-        print_calibration(model_dir, found)
-
-
-def _model(given: str, version: str | None, config: Path | None) -> Model:
+def find_model(given: str, version: str | None, config: Path | None, options: Options) -> Model:
     """An archive where there is such a file, else NAME or NAME@VERSION of the running server."""
     from ..quality import archived, served
 
     if given.endswith(".mar") or Path(given).is_file():
-        return archived(Path(given))
+        return archived(Path(given), **options)
     name, _, of_name = given.partition("@")
     if version and of_name:
         raise ConfigError(f"{given} names a version already; leave --version out")
-    return served(servers.find(config), name, version or of_name or None)
+    return served(servers.find(config), name, version or of_name or None, **options)
 
 
 def _judge(model: Model, data: Path, columns: Columns, labels: Sequence[str]) -> Judged:
     from ..quality import judge
 
-    with _bar(f"scoring with {model.facts['name']} {model.facts['version']}") as report:
+    with scoring_bar(f"scoring with {model.facts['name']} {model.facts['version']}") as report:
         return judge(model, data, columns, report, labels)
-
-
-@contextmanager
-def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task(escape(what), total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _warn(message: str) -> None:
-    err.print(f"[yellow]Warning:[/] {escape(message)}", soft_wrap=True, highlight=False)
 
 
 def _as_json(judged: Judged) -> dict[str, Any]:
@@ -270,4 +182,5 @@ def _provenance(judged: Judged) -> Provenance:
         date=datetime.date.today().isoformat(),
         archive=facts["source"],
         archive_sha256=facts.get("sha256"),
+        asked=", ".join(f"{name} {value}" for name, value in facts["options"].items()),
     )

@@ -20,6 +20,7 @@ from .program import AsJson, ConfigFile, Name, app, out
 
 _LISTED = 10
 _BAR = 20
+_STRONG = 0.5  # strength from which on a word has a ground of its colour where there are 16
 
 
 @app.command()
@@ -67,7 +68,10 @@ def show(text: Input, found: Explanation) -> None:
     out.print(title, soft_wrap=True)
     texts = [text] if isinstance(text, str) else [text.text, text.text_pair]
     for of, content in zip(("text", "text_pair"), texts, strict=False):
-        coloured = ((part, style(strength)) for part, strength in parts(content, of, found))
+        coloured = (
+            (part, style(strength, out.color_system))
+            for part, strength in parts(content, of, found)
+        )
         out.print(Text.assemble(*coloured))
     out.print()
     is_pair = not isinstance(text, str)
@@ -91,10 +95,18 @@ def show(text: Input, found: Explanation) -> None:
     out.print(Text(note, "dim"), soft_wrap=True)
 
 
-def style(strength: float) -> Style:
-    """Black on green for a word that speaks for the label, on red against it: paler for weaker ones."""
+def style(strength: float, colours: str | None = None) -> Style:
+    """Black on green for a word that speaks for the label, on red against it: paler for weaker ones.
+
+    colours   what the terminal has, as Console.color_system; of 16, pale ones would be another's
+    """
     if round(abs(strength), 1) == 0:
         return Style()
-    pale = round(235 * (1 - abs(strength)))
+    if colours in ("standard", "windows"):
+        colour = "green" if strength > 0 else "red"
+        strong = abs(strength) >= _STRONG
+        return Style(color="black", bgcolor=colour) if strong else Style(color=colour)
+    palest = 190 if colours == "256" else 235  # of 256, what is paler would be white
+    pale = round(palest * (1 - abs(strength)))
     red, green, blue = (pale, 235, pale) if strength > 0 else (255, pale, pale)
     return Style(color="black", bgcolor=Color.from_rgb(red, green, blue))

@@ -19,7 +19,8 @@ _FIGURES = {
     "macro_f1": "macro F1",
     "micro_f1": "micro F1",
     "weighted_f1": "weighted F1",
-    "mean_average_precision": "mean average precision",
+    "roc_auc": "ROC AUC, mean of the labels",
+    "mean_average_precision": "average precision, mean of the labels",
     "confidence": "confidence",
     "nll": "negative log likelihood",
     "brier": "Brier score",
@@ -27,6 +28,7 @@ _FIGURES = {
     "ece_mass": "ECE, bins of equal mass",
     "ece_labels": "ECE of the labels, mean",
 }
+_OF_METHODS = ("nll", "ece_width", "ece_mass", "accuracy", "precision", "confidence")
 
 
 def print_evaluation(found: dict[str, Any]) -> None:
@@ -49,6 +51,10 @@ def print_evaluation(found: dict[str, Any]) -> None:
         if k > 1:
             table.add_row(f"top {k}", *(f"{side['top'][k]:.4f}" for side in sides), "")
     out.print(table)
+    if asked := found["model"]["options"]:
+        said = ", ".join(f"{name} {value}" for name, value in asked.items())
+        out.print(f"asked with {escape(said)}", soft_wrap=True, highlight=False)
+    out.print(_baseline_line(found), soft_wrap=True, highlight=False)
     if comparison := found.get("comparison"):
         out.print(
             f"right by one alone: {comparison['only_one']} and {comparison['only_other']} texts, "
@@ -57,6 +63,7 @@ def print_evaluation(found: dict[str, Any]) -> None:
             soft_wrap=True,
             highlight=False,
         )
+        _print_reliability(sides)
     for line in _decision_lines(found["decisions"]):
         out.print(line, soft_wrap=True, highlight=False)
     _print_labels(found)
@@ -66,16 +73,44 @@ def print_evaluation(found: dict[str, Any]) -> None:
         out.print(f"{each['probability']:.4f}  {right}, not {said}: {texts}", highlight=False)
 
 
+def _baseline_line(found: dict[str, Any]) -> str:
+    baseline = found["baseline"]
+    figures = (
+        f"{_FIGURES[key]} {baseline[key]:.4f}"
+        for key in ("accuracy", "exact_match", "macro_f1", "micro_f1", "weighted_f1")
+        if baseline[key] is not None
+    )
+    name = escape(baseline["label"])
+    return f'always "{name}", the most frequent label: {", ".join(figures)}'
+
+
+def _print_reliability(sides: Sequence[dict[str, Any]]) -> None:
+    """How often each model is right where it is so confident."""
+    heads = (f"{side['model']['name']} {side['model']['version']}" for side in sides)
+    table = Table("confidence", *map(escape, heads), box=None)
+    bins = list(zip(*(side["bins"] for side in sides), strict=True))
+    for number, both in enumerate(bins, start=1):
+        if any(each["count"] for each in both):
+            cells = (
+                f"{each['confidence']:.3f} said, {each['accuracy']:.3f} right of {each['count']:,}"
+                if each["count"]
+                else "–"
+                for each in both
+            )
+            table.add_row(f"to {number / len(bins):.0%}", *cells)
+    out.print(table)
+
+
 def _print_labels(found: dict[str, Any]) -> None:
     thresholds = found["independent"]
     table = Table(
-        "weakest labels", "precision", "recall", "F1", "support",
+        "weakest labels", "precision", "recall", "F1", "ROC AUC", "support",
         *(["threshold"] if thresholds else []),
         box=None,
     )  # fmt: skip
     seen = [each for each in found["of_labels"] if each["support"]]
     for each in sorted(seen, key=lambda each: each["f1"])[:_MOST_LABELS]:
-        figures = (_figure(each[key]) for key in ("precision", "recall", "f1"))
+        figures = (_figure(each[key]) for key in ("precision", "recall", "f1", "roc_auc"))
         more = [_figure(each["threshold"])] if thresholds else []
         table.add_row(escape(each["label"]), *figures, str(each["support"]), *more)
     out.print(table)
@@ -115,13 +150,13 @@ def print_calibration(model_dir: Path, found: dict[str, Any]) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    if "methods" in origin:
+        _print_methods(origin)
     table = Table("", "before", f"after, by {origin['folds']}-fold cross-validation", box=None)
-    for key in ("nll", "ece_width", "ece_mass", "accuracy", "precision", "confidence"):
-        if key not in origin["before"]:
-            continue
-        values = (origin[when][key] for when in ("before", "after"))
-        row = ("–" if value is None else f"{value:.4f}" for value in values)
-        table.add_row(_FIGURES[key], *row)
+    for key in _OF_METHODS:
+        if key in origin["before"]:
+            row = (_or_dash(origin[when][key]) for when in ("before", "after"))
+            table.add_row(_FIGURES[key], *row)
     out.print(table)
     if each := origin.get("threshold"):
         out.print(
@@ -139,12 +174,25 @@ def print_calibration(model_dir: Path, found: dict[str, Any]) -> None:
     out.print("`bertserve package` takes it along", highlight=False)
 
 
+def _print_methods(origin: dict[str, Any]) -> None:
+    """What each method would bring, and why one was taken."""
+    rows = {"none": origin["before"], **origin["methods"]}
+    keys = [key for key in _OF_METHODS if key in origin["before"]]
+    heads = (_FIGURES[key] for key in keys)
+    table = Table("method", *heads, box=None)
+    for name, each in rows.items():
+        table.add_row(name, *(_or_dash(each[key]) for key in keys))
+    out.print(table)
+    out.print(origin["reason"], soft_wrap=True, highlight=False)
+
+
 def _thresholds_line(each: dict[str, Any], never: int) -> str:
     if each["precision"] is None:
         return "no threshold makes a label precise enough on these texts: none will be answered"
     return (
         f"thresholds for each label: {_share(each['precision'])} of what is answered is right "
         f"{_interval(each['interval'])}, {each['recall']:.1%} of what is right is answered"
+        f"; macro F1 {_or_dash(each['macro_f1'])}, {_or_dash(each['macro_f1_at_half'])} at one half"
         + (f"; {never} labels never are" if never else "")
     )
 
@@ -161,6 +209,10 @@ def _change(differences: dict[str, Any], key: str) -> str:
 
 def _interval(interval: Sequence[float] | None) -> str:
     return f"({interval[0]:.1%} – {interval[1]:.1%})" if interval else ""
+
+
+def _or_dash(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
 
 
 def _figure(value: float | None) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.progress import Progress, TimeElapsedColumn
 
 from ..errors import ConfigError
-from ..files import read_texts
+from ..files import Row, read_rows, read_texts, row_of
 from ..results import Input, Pair
 from .program import err, out
 
@@ -28,39 +28,40 @@ def texts_of(path: Path | None) -> list[Input] | None:
 
 
 @contextmanager
-def given_texts(
+def given_rows(
     texts: list[str],
     pairs: list[str],
     file: Path | None,
     column: str | None,
     pair_column: str | None,
-) -> Iterator[Iterator[Input]]:
+    keep: list[str],
+) -> Iterator[Iterator[Row]]:
     """The texts of the arguments, of standard input where one of them is -, and of a file."""
     if pairs and len(pairs) != len(texts):
         raise ConfigError(
             f"there are {len(texts)} texts and {len(pairs)} --pair; give one for each"
         )
     with ExitStack() as stack:
-        sources: list[Iterable[Input]] = [
-            _from_argument(text) if not pairs else [Pair(text, second)]
+        sources: list[Iterable[Row]] = [
+            _from_argument(text) if not pairs else [row_of(Pair(text, second))]
             for text, second in zip_longest(texts, pairs, fillvalue="")
         ]
         if file is not None:
             lines = stack.enter_context(_opened(file))
-            sources.append(read_texts(lines, file.name.lower(), column, pair_column))
-        elif column or pair_column:
-            raise ConfigError("--column and --pair-column need --file; give it too")
+            sources.append(read_rows(lines, file.name.lower(), column, pair_column, keep))
+        elif column or pair_column or keep:
+            raise ConfigError("--column, --pair-column and --keep need --file; give it too")
         found = chain.from_iterable(sources)
         first = next(found, None)
         if first is None:
             raise ConfigError(
                 'there is no text; give one as an argument: bertserve predict NAME "text"'
             )
-        yield _whole(chain([first], found))
+        yield _whole_rows(chain([first], found))
 
 
-def _from_argument(text: str) -> Iterable[Input]:
-    return read_texts(sys.stdin, "standard input") if text == "-" else [text]
+def _from_argument(text: str) -> Iterable[Row]:
+    return read_rows(sys.stdin, "standard input") if text == "-" else [row_of(text)]
 
 
 @contextmanager
@@ -78,9 +79,19 @@ def _opened(file: Path) -> Iterator[Iterable[str]]:
 
 
 def _whole(texts: Iterable[Input]) -> Iterator[Input]:
-    """Stop at texts in which Python stood in for bytes that are not UTF-8."""
     for text in texts:
-        both = text if isinstance(text, str) else text.text + text.text_pair
-        if any("\ud800" <= character <= "\udfff" for character in both):
-            raise ConfigError("the texts are not UTF-8; convert them first")
+        _check_whole(text if isinstance(text, str) else text.text + text.text_pair)
         yield text
+
+
+def _whole_rows(rows: Iterable[Row]) -> Iterator[Row]:
+    for row in rows:
+        for each in (*row.shown.values(), *row.kept.values()):
+            _check_whole(each if isinstance(each, str) else "")
+        yield row
+
+
+def _check_whole(text: str) -> None:
+    """Stop at a text in which Python stood in for bytes that are not UTF-8."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ConfigError("the texts are not UTF-8; convert them first")

@@ -14,7 +14,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ..errors import TextError
-from ..results import Input, Model, Prediction
+from ..files import Row
+from ..results import Model, Prediction
 from .program import err, out
 from .shown import as_json
 
@@ -22,22 +23,28 @@ _BAR = 20
 _SCREENFUL = 64
 
 
-def print_predictions(results: Iterable[tuple[Input, Prediction | TextError]], rows: int) -> None:
+def print_predictions(
+    results: Iterable[tuple[Row, Prediction | TextError]], rows: int, keep: Sequence[str] = ()
+) -> None:
     """A table a screenful, so that the first results show while others are computed."""
+    blank = [""] * len(keep)
     while screenful := list(islice(results, _SCREENFUL)):
-        table = Table("text", "label", "", "probability", box=None, pad_edge=False)
-        for text, result in screenful:
-            whole = text if isinstance(text, str) else f"{text.text} ¦ {text.text_pair}"
+        table = Table(
+            *map(escape, keep), "text", "label", "", "probability", box=None, pad_edge=False
+        )
+        for row, result in screenful:
+            whole = " ¦ ".join("" if text is None else str(text) for text in row.shown.values())
             shown = escape(whole if len(whole) <= 60 else whole[:59] + "…")
+            kept = [escape("" if row.kept.get(k) is None else str(row.kept[k])) for k in keep]
             if isinstance(result, TextError):
-                table.add_row(shown, f"[red]{escape(result.message)}[/]", "", "")
+                table.add_row(*kept, shown, f"[red]{escape(result.message)}[/]", "", "")
                 continue
             for label, probability in list(result.probabilities.items())[:rows]:
                 bar = "█" * max(1, round(probability * _BAR))
-                table.add_row(shown, escape(label), f"[cyan]{bar}[/]", f"{probability:.4f}")
-                shown = ""
+                table.add_row(*kept, shown, escape(label), f"[cyan]{bar}[/]", f"{probability:.4f}")
+                kept, shown = blank, ""
             if result.tokens is not None:
-                table.add_row("", f"[dim]{escape(_note(result))}[/]", "", "")
+                table.add_row(*blank, "", f"[dim]{escape(_note(result))}[/]", "", "")
         out.print(table)
 
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ConfigError
+from ..results import Options
 from .shown import ShownConsole
 
 app = typer.Typer(
@@ -63,6 +64,37 @@ Stride = Annotated[int, typer.Option(help="Tokens by which chunks overlap.")]
 Aggregation = Annotated[
     str, typer.Option(help="Logits of a text from its chunks: mean, or max of each label.")
 ]
+
+# how texts are read and answered, where that is not as packaged
+AskedLength = Annotated[
+    int | None,
+    typer.Option(
+        "--max-length", help="Tokens to read; as packaged if not given.", show_default=False
+    ),
+]
+AskedLongText = Annotated[
+    str | None,
+    typer.Option(
+        "--long-text",
+        help="What happens to a longer text: truncate, error or chunks; as packaged if not given.",
+        show_default=False,
+    ),
+]
+Uncalibrated = Annotated[
+    bool, typer.Option("--uncalibrated", help="The model's own probabilities, not calibrated.")
+]
+
+
+def asked(*, max_length: int | None, long_text: str | None, uncalibrated: bool) -> Options:
+    """Options of texts as clients take them: those alone that are given, for older archives' sake."""
+    options: Options = {}
+    if max_length is not None:
+        options["max_length"] = max_length
+    if long_text is not None:
+        options["long_text"] = long_text
+    if uncalibrated:
+        options["calibrated"] = False
+    return options
 
 
 @contextmanager

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from bertserve.archive import lay_out, model_config
-from bertserve.calibration import choose_levels, fit_and_judge, quality
+from bertserve.fitting import fit_and_judge, quality
 from bertserve.handler.settings import Settings
 from bertserve.labelled import Labelled, read_labelled
+from bertserve.levels import choose_levels
 from bertserve.scaling import apply, fit
 from bertserve.scoring import Scores, score_folder
 

@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 import torch
 from scipy import special
-from sklearn.metrics import log_loss
+from sklearn.metrics import f1_score, log_loss
 
 import tiny
 from bertserve.archive import package
-from bertserve.calibration import calibrate, choose_levels, fit_and_judge, quality
+from bertserve.calibration import calibrate
 from bertserve.errors import ConfigError, PackageError
+from bertserve.fitting import CrossFit, choose_method, fit_and_judge, quality
 from bertserve.handler.calibration_file import FILE_NAME
 from bertserve.handler.decisions import Decisions
 from bertserve.handler.settings import Settings
 from bertserve.inspection import golden, inspect
+from bertserve.levels import choose_levels
 from bertserve.results import Pair
 from bertserve.scaling import apply, plain
 from bertserve.scoring import score_archive
@@ -191,6 +193,102 @@ def test_thresholds_suit_the_steps_of_isotonic_regression() -> None:
     assert said.mean() > 0.2
 
 
+def test_all_methods_are_tried_on_the_same_folds_and_one_is_taken(folder: Path, data: Path) -> None:
+    found = calibrate(folder, data, method="all")
+    origin = found["provenance"]
+    assert list(origin["methods"]) == ["temperature", "vector"]
+    assert origin["after"] == origin["methods"][found["method"]]
+    assert origin["reason"].startswith(f"{found['method']} is taken: ")
+    for method, figures in origin["methods"].items():
+        assert figures == calibrate(folder, data, method=method)["provenance"]["after"]
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "texts", "method", "reason"),
+    [
+        (lambda logits: logits, 3000, "temperature", "it has the least negative log likelihood"),
+        (lambda logits: logits * [1, 1, 1, 2, 3, 0.5], 3000, "vector", "it has the least"),
+    ],
+)
+def test_the_best_method_is_taken(spoilt: Any, texts: int, method: str, reason: str) -> None:
+    """On texts that the fits did not see: what learns more is not better for that."""
+    logits, right = too_sure(texts)
+    found = fit_and_judge(spoilt(logits), right, "all", no_levels, independent=False)
+    assert found["method"] == method
+    assert reason in found["provenance"]["reason"]
+
+
+def test_the_method_that_has_less_to_learn_is_taken_where_texts_do_not_tell() -> None:
+    right = np.eye(2, dtype=bool)[[0, 1] * 50]
+    probabilities = np.where(right, 0.8, 0.2)
+    better = probabilities.copy()
+    better[0] = np.where(right[0], 0.9, 0.1)  # of one text of a hundred, and of one a little worse
+    better[1] = np.where(right[1], 0.75, 0.25)
+    crossed = {
+        "temperature": CrossFit([], [], probabilities),
+        "vector": CrossFit([], [], better),
+    }
+    chosen, reason = choose_method(crossed, right, independent=False)
+    assert chosen == "temperature"
+    assert "vector has the least" in reason
+    assert "within a standard error of it with 0.2231, and has less to learn" in reason
+    clearly = {**crossed, "vector": CrossFit([], [], np.where(right, 0.9, 0.1))}
+    assert choose_method(clearly, right, independent=False)[0] == "vector"
+
+
+@pytest.mark.parametrize("method", ["all", "platt", "isotonic"])
+def test_thresholds_have_the_greatest_f1(method: str) -> None:
+    """On texts that neither calibration nor thresholds saw."""
+    random = np.random.default_rng(0)
+
+    def drawn(texts: int) -> tuple[np.ndarray, np.ndarray]:
+        logits = random.normal(-2.5, 2, (texts, 3))
+        return logits * 2, random.random(logits.shape) < special.expit(logits)
+
+    def levels(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+        return choose_levels(probabilities, truth, None, None, 0.95, True, f1=True)
+
+    logits, right = drawn(3000)
+    found = fit_and_judge(logits, right, method, levels, independent=True, out_of_fold=True)
+    fresh, truth = drawn(30_000)
+    probabilities = apply(found, fresh, independent=True)
+
+    def macro(thresholds: Any) -> float:
+        return float(f1_score(truth, probabilities >= np.array(thresholds), average="macro"))
+
+    told = found["provenance"]["thresholds"]
+    best = max(macro([level] * 3) for level in np.linspace(0.05, 0.95, 46))
+    assert macro(found["thresholds"]) == pytest.approx(best, abs=0.02)
+    assert macro(found["thresholds"]) > macro([0.5] * 3) + 0.03
+    assert told["macro_f1"] == pytest.approx(macro(found["thresholds"]), abs=0.03)
+    assert told["macro_f1_at_half"] == pytest.approx(macro([0.5] * 3), abs=0.04)
+    Decisions([*"abc"], "sigmoid", found)
+
+
+def test_independent_labels_of_a_folder_get_thresholds_for_f1(tmp_path: Path) -> None:
+    folder = tiny.make_model(tmp_path / "model", problem_type="multi_label_classification")
+    data = tmp_path / "t.csv"
+    lines = (f"{text},{n % 2},{int(n % 3 == 0)},0" for n, text in enumerate(TEXTS))
+    data.write_text(f"text,{','.join(tiny.LABELS)}\n" + "\n".join(lines))
+    found = calibrate(folder, data, method="all", thresholds="f1")
+    origin = found["provenance"]
+    assert list(origin["methods"]) == ["temperature", "platt", "isotonic"]
+    assert found["thresholds"][2] == 0.5
+    assert all(0 < level < 1 for level in found["thresholds"])
+    assert 0 < origin["thresholds"]["macro_f1"] <= 1
+    assert json.loads((folder / FILE_NAME).read_text()) == found
+    Decisions(tiny.LABELS, "sigmoid", found)
+    with pytest.raises(ConfigError, match="a label has one threshold"):
+        calibrate(folder, data, target_precision=0.9, thresholds="f1")
+
+
+def test_a_label_that_no_text_has_keeps_the_usual_threshold() -> None:
+    probabilities = np.array([[0.2, 0.3], [0.6, 0.7]])
+    right = np.array([[False, False], [True, False]])
+    found = choose_levels(probabilities, right, None, None, 0.95, True, f1=True)
+    assert found["thresholds"] == pytest.approx([0.4, 0.5])
+
+
 def test_a_calibration_that_was_written_by_hand(folder: Path, tmp_path: Path) -> None:
     (folder / FILE_NAME).write_text('{"method": "temperature", "temperature": 2}')
     archive = package(folder, name="t", version="1", output=tmp_path)
@@ -214,6 +312,8 @@ def test_texts_of_the_training_are_noticed() -> None:
         ({"target_precision": 0.9, "target_coverage": 0.9}, "there is one threshold"),
         ({"target_precision": 98}, "98 will not do"),
         ({"set_coverage": 1}, "1 will not do"),
+        ({"thresholds": "f1"}, "for those that are independent"),
+        ({"thresholds": "f2"}, "f2 are not known; give f1"),
         ({"target_precision": 0.999}, "no threshold reaches a precision of 0.999"),
     ],
 )

@@ -126,8 +126,8 @@ class TestLabels:
 
     @pytest.mark.parametrize(
         ("labels", "named"),
-        [(["a", "b", "c", "e"], r"\(d, e, for one\)"), (["a", "b", "c"], r"\(d, for one\)"),
-         (["a", "b", "c", "c"], r"\(d, for one\)"), (["a", "b", "c", "d", "d"], "different labels;")],
+        [(["a", "b", "c", "e"], r'\("d", "e", for one\)'), (["a", "b", "c"], r'\("d", for one\)'),
+         (["a", "b", "c", "c"], r'\("d", for one\)'), (["a", "b", "c", "d", "d"], "different labels;")],
     )  # fmt: skip
     def test_other_ones_are_refused(self, labels: list[str], named: str) -> None:
         one, _, right = models()

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 from sklearn import metrics
+from sklearn.dummy import DummyClassifier
 
 from bertserve.bootstrap import FIGURES, bootstrap_intervals
 from bertserve.errors import ConfigError
@@ -108,7 +109,24 @@ class TestOneLabelAText:
             assert each.recall == pytest.approx(wanted["recall"])
             assert each.f1 == pytest.approx(wanted["f1-score"])
             assert each.support == wanted["support"]
-            assert each.threshold is each.average_precision is None
+            assert each.threshold is each.best_f1 is None
+
+    def test_ranking_and_a_baseline_by_scikit_learn(
+        self, data: Scored, evaluation: Evaluation
+    ) -> None:
+        probabilities, right = data
+        truth = right.argmax(axis=1)
+        area = metrics.roc_auc_score(truth, probabilities, multi_class="ovr")
+        assert evaluation.roc_auc == pytest.approx(area)
+        average = metrics.average_precision_score(right, probabilities, average="macro")
+        assert evaluation.mean_average_precision == pytest.approx(average)
+        always = DummyClassifier(strategy="most_frequent").fit(truth, truth).predict(truth)
+        assert evaluation.baseline.label == f"label {always[0]}"
+        assert evaluation.baseline.accuracy == metrics.accuracy_score(truth, always)
+        assert evaluation.baseline.exact_match is None
+        for average in ("macro", "micro", "weighted"):
+            wanted = metrics.f1_score(truth, always, average=average)
+            assert getattr(evaluation.baseline, f"{average}_f1") == pytest.approx(wanted)
 
     def test_plain_loops_agree(self, data: Scored, evaluation: Evaluation) -> None:
         probabilities, right = data
@@ -185,6 +203,15 @@ class TestIndependentLabels:
         for average in ("macro", "micro", "weighted"):
             wanted = metrics.f1_score(right, said, average=average)
             assert getattr(evaluation, f"{average}_f1") == pytest.approx(wanted)
+        area = metrics.roc_auc_score(right, probabilities, average="macro")
+        assert evaluation.roc_auc == pytest.approx(area)
+        always = np.zeros_like(right)
+        always[:, right.sum(axis=0).argmax()] = True
+        assert evaluation.baseline.accuracy is None
+        assert evaluation.baseline.exact_match == metrics.accuracy_score(right, always)
+        assert evaluation.baseline.micro_f1 == pytest.approx(
+            metrics.f1_score(right, always, average="micro")
+        )
         assert evaluation.mean_average_precision == pytest.approx(
             metrics.average_precision_score(right, probabilities, average="macro")
         )

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Literal
 
 import pytest
+from rich.color import ColorSystem
 from rich.console import Console
 
 from bertserve import Explanation, Pair, Word
@@ -120,12 +123,18 @@ def test_a_page_runs_nothing_of_a_caller_s_and_fetches_nothing() -> None:
     assert {tag for tag, attrs in read.tags if {"src", "href"} & set(attrs)} == set()
 
 
-def shown(text: str | Pair, found: Explanation, colours: bool, width: int = 80) -> str:
+def shown(
+    text: str | Pair,
+    found: Explanation,
+    colours: bool,
+    width: int = 80,
+    system: Literal["standard", "256", "truecolor"] = "truecolor",
+) -> str:
     file = io.StringIO()
     console = Console(
         file=file,
         force_terminal=colours,
-        color_system="truecolor" if colours else None,
+        color_system=system if colours else None,
         width=width,
     )
     with pytest.MonkeyPatch.context() as patch:
@@ -139,6 +148,27 @@ def test_a_terminal_shows_words_in_colours() -> None:
     assert "\x1b[30;48;2;0;235;0mparcel\x1b[0m" in printed
     assert "\x1b[30;48;2;255;118;118mis\x1b[0m" in printed
     assert "my\x1b[0m" not in printed
+
+
+def test_sixteen_colours_are_green_and_red_and_no_other() -> None:
+    """Pale shades would become the nearest of the 16: white, black or yellow."""
+    words = tuple(Word("x", n, n + 1, (n - 20) / 20) for n in range(41))
+    found = replace(FOUND, words=words)
+    line = shown("x" * 41, found, colours=True, system="standard").splitlines()[1]
+    codes = re.findall(r"\x1b\[([\d;]+)mx+\x1b\[0m", line)
+    assert set(codes) == {"30;42", "32", "30;41", "31"}
+    assert codes == sorted(codes, key=["30;41", "31", "32", "30;42"].index)
+
+
+@pytest.mark.parametrize("strength", [n / 10 for n in range(-10, 11)])
+def test_shades_of_256_colours_keep_their_hue(strength: float) -> None:
+    ground = explaining.style(strength, "256").bgcolor
+    if not strength:
+        assert ground is None
+        return
+    assert ground is not None
+    red, green, _ = ground.downgrade(ColorSystem.EIGHT_BIT).get_truecolor()
+    assert (green > red) == (strength > 0)
 
 
 def test_what_a_terminal_shows_can_be_read_without_colours() -> None:

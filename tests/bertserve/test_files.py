@@ -1,24 +1,13 @@
 from __future__ import annotations
 
-import csv
 import io
-import json
-from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from bertserve import Pair, Prediction, TextError
+from bertserve import Pair, TextError
 from bertserve.errors import ConfigError
-from bertserve.files import read_texts, write_csv, write_json, write_jsonl
-from bertserve.results import Input
-
-PLAIN = Prediction({"a": 0.75, "ä": 0.25})
-DETAILED = Prediction({"a": 0.75}, {"a": 3.5}, 5, False, "m", "1.0")
-RESULTS: list[tuple[Input, Prediction | TextError]] = [
-    ("one, two", PLAIN),
-    (Pair('say "x"', "line\nbreak"), DETAILED),
-    ("", TextError("empty_text", "the text is empty")),
-]
+from bertserve.files import read_rows, read_texts
 
 
 def lines(text: str) -> io.StringIO:
@@ -75,7 +64,8 @@ class TestRead:
             ("t.jsonl", '{"text": "a"}\n{"text"', {}, "line 2: this is not JSON"),
             ("t.jsonl", '{"text": 7}', {}, "line 1: there is no text in text"),
             ("t.jsonl", "7", {}, "line 1: write an object or a text"),
-            ("t.txt", "a", {"column": "text"}, "columns need .csv or .jsonl"),
+            ("t.jsonl", '{"body": "a"}', {}, "no column text, only body; choose with --column"),
+            ("t.txt", "a", {"column": "text"}, "columns need .csv, .tsv or .jsonl"),
         ],
     )
     def test_what_is_wrong_is_said(
@@ -90,51 +80,63 @@ class TestRead:
             list(read_texts(text, "t.txt"))
 
 
-class TestWrite:
-    def test_json_is_one_list(self) -> None:
-        out = io.StringIO()
-        write_json(RESULTS, out)
-        first, second, third = json.loads(out.getvalue())
-        assert first == {
-            "text": "one, two",
-            "label": "a",
-            "probability": 0.75,
-            "probabilities": {"a": 0.75, "ä": 0.25},
-        }
-        assert second["text_pair"] == "line\nbreak"
-        assert (second["tokens"], second["logits"], second["version"]) == (5, {"a": 3.5}, "1.0")
-        assert third == {
-            "text": "",
-            "error": {"code": "empty_text", "message": "the text is empty"},
-        }
+class TestRows:
+    """What a row keeps, and rows that have no text."""
 
-    def test_json_of_results_that_end_too_early_can_be_read(self) -> None:
-        def results() -> Iterator[tuple[Input, Prediction | TextError]]:
-            yield RESULTS[0]
-            raise ConfigError("no more")
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("t.csv", "id,text,n\n1,one,x\n2,,y\n3\n4,four,\n"),
+            ("t.tsv", "id\ttext\tn\n1\tone\tx\n2\t\ty\n3\n4\tfour\t\n"),
+        ],
+    )
+    def test_columns_are_kept_and_no_row_is_shifted(self, name: str, text: str) -> None:
+        rows = list(read_rows(lines(text), name, keep=["n", "id"]))
+        assert [row.kept for row in rows] == [
+            {"n": "x", "id": "1"}, {"n": "y", "id": "2"}, {"n": None, "id": "3"}, {"n": "", "id": "4"},
+        ]  # fmt: skip
+        missing = TextError("missing_text", "there is no text in text")
+        assert [row.text for row in rows] == ["one", "", missing, "four"]
+        assert rows[2].shown == {"text": None}
 
-        out = io.StringIO()
-        with pytest.raises(ConfigError):
-            write_json(results(), out)
-        assert len(json.loads(out.getvalue())) == 1
+    def test_rows_of_json_may_have_no_text(self) -> None:
+        text = '{"id": 1, "q": "one"}\n{"id": 2, "q": null}\n{"id": 3}\nnull\n{"q": 7, "id": [5]}\n'
+        rows = list(read_rows(lines(text), "t.jsonl", "q", keep=["id"]))
+        assert [row.kept["id"] for row in rows] == [1, 2, 3, None, [5]]
+        assert rows[0].text == "one"
+        assert [row.text.code for row in rows[1:] if isinstance(row.text, TextError)] == [
+            "missing_text", "missing_text", "missing_text", "invalid_type",
+        ]  # fmt: skip
+        assert str(rows[4].text) == "there is no text in q, but a number"
 
-    def test_json_of_nothing(self) -> None:
-        out = io.StringIO()
-        write_json([], out)
-        assert json.loads(out.getvalue()) == []
+    def test_the_first_row_may_lack_what_others_have(self) -> None:
+        """Some programs leave out what is null."""
+        text = '{"id": 1}\n{"id": 2, "text": "two", "n": 5}\n'
+        first, second = read_rows(lines(text), "t.jsonl", keep=["n"])
+        assert isinstance(first.text, TextError)
+        assert (first.kept, second.text, second.kept) == ({"n": None}, "two", {"n": 5})
 
-    def test_json_lines(self) -> None:
-        out = io.StringIO()
-        write_jsonl(RESULTS, out)
-        rows = [json.loads(line) for line in out.getvalue().splitlines()]
-        assert [row["text"] for row in rows] == ["one, two", 'say "x"', ""]
+    def test_pairs_without_their_second_text(self) -> None:
+        rows = list(read_rows(lines("text,text_pair\none,two\nthree\n"), "t.csv"))
+        assert rows[0].text == Pair("one", "two")
+        assert rows[1].text == TextError("missing_text", "there is no text in text_pair")
+        assert rows[1].shown == {"text": "three", "text_pair": None}
 
-    def test_csv_can_be_read_back(self) -> None:
-        out = io.StringIO(newline="")
-        write_csv(RESULTS, out)
-        rows = list(csv.DictReader(lines(out.getvalue())))
-        assert [row["text"] for row in rows] == ["one, two", 'say "x"', ""]
-        assert rows[1]["text_pair"] == "line\nbreak"
-        assert float(rows[0]["probability"]) == 0.75
-        assert json.loads(rows[0]["probabilities"]) == {"a": 0.75, "ä": 0.25}
-        assert json.loads(rows[2]["error"])["code"] == "empty_text"
+    def test_a_blank_line_of_one_column_is_a_row_but_at_the_end(self) -> None:
+        rows = list(read_rows(lines("text\none\n\n\ntwo\n\n"), "t.csv"))
+        assert [row.text for row in rows] == ["one", "", "", "two"]
+
+    @pytest.mark.parametrize(
+        ("name", "text", "options", "message"),
+        [
+            ("t.csv", "text\na\n", {"keep": ["id"]}, "no column id, only text; choose with --keep"),
+            ("t.jsonl", '{"text": "a"}', {"keep": ["id"]}, "no column id, only text"),
+            ("t.jsonl", '"a"', {"keep": ["id"]}, "no column text, only texts"),
+            ("t.txt", "a", {"keep": ["id"]}, "columns need"),
+        ],
+    )
+    def test_columns_that_are_not_there(
+        self, name: str, text: str, options: dict[str, Any], message: str
+    ) -> None:
+        with pytest.raises(ConfigError, match=message):
+            list(read_rows(lines(text), name, **options))

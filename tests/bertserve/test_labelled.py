@@ -137,3 +137,55 @@ def test_second_texts_are_read_where_they_are_called_so(tmp_path: Path) -> None:
     found = read_labelled(path, ["a", "b"])
     assert found.pairs
     assert found.texts == [Pair("one", "two")]
+
+
+ONE_HOT = "text,7,b,a\none,1,0,1\ntwo,0.0,0,false\nthree,0,True, 1.0 \n"
+
+
+def test_each_label_may_have_a_column(read: Any, tmp_path: Path) -> None:
+    expected = [[True, False, True], [False] * 3, [True, True, False]]
+    found = read("t.csv", ONE_HOT, independent=True)
+    assert found.right.tolist() == expected
+    table = {"text": ["one"], "a": [True], "b": [False], "7": [1]}
+    parquet.write_table(pyarrow.table(table), tmp_path / "t.parquet")
+    found = read_labelled(tmp_path / "t.parquet", LABELS, independent=True)
+    assert found.right.tolist() == expected[:1]
+    row = json.dumps({"text": "one", "a": 0, "b": 1, "7": False})
+    assert read("t.jsonl", row).indices.tolist() == [1]  # one of labels that exclude each other
+
+
+def test_a_column_of_labels_comes_before_columns_of_each(read: Any) -> None:
+    """As in what predict wrote, where each label's column holds its probability."""
+    assert read("t.csv", "text,label,a,b,7\none,b,0.2,0.7,0.1\n").indices.tolist() == [1]
+
+
+@pytest.mark.parametrize("separator", [";", ", ", " and "])
+def test_what_stands_between_labels(read: Any, separator: str) -> None:
+    content = f"text\tlabels\none\ta{separator}7\ntwo\t\nthree\tb\n"
+    found = read("t.tsv", content, independent=True, columns=Columns(separator=separator))
+    assert found.right.tolist() == [[True, False, True], [False] * 3, [False, True, False]]
+
+
+def test_a_label_whose_name_has_the_separator_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("text,labels\none,a|b\ntwo,c\n")
+    found = read_labelled(path, ["a|b", "c"], independent=True)
+    assert found.right.tolist() == [[True, False], [False, True]]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ("text,a,b\none,1,0\n", {}, 'columns for 2 of 3 labels and none for "7"; add them'),
+        ("text,a,b,7\none,1,0,-1\n", {}, "line 2: .7. is '-1'; write 1 or 0"),
+        ("text,a,b,7\none,1,0,\n", {}, "line 2: .7. is ''; write 1 or 0"),
+        ("text,a,b,7\none,1,0\n", {}, 'line 2: "7" is None; write 1 or 0'),
+        ("text,a,b,7\none,1,1,0\n", {}, "one label here, not 2"),
+        ("text,label\none,a\n", {"columns": Columns(separator="")}, "--label-separator is empty"),
+    ],
+)
+def test_columns_of_labels_that_will_not_do(
+    read: Any, content: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read("t.csv", content, **options)

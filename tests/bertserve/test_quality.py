@@ -4,8 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bertserve.cli.evaluating import find_model
 from bertserve.errors import ConfigError
-from bertserve.quality import Model, check_apart, compare, judge
+from bertserve.quality import Model, archived, check_apart, compare, judge
 from bertserve.scoring import Scores
 
 
@@ -19,6 +20,7 @@ def model(
         "labels": labels,
         "activation": activation,
         "calibration": calibration,
+        "options": {},
     }
 
     def score(texts: object, _: object) -> Scores:
@@ -85,6 +87,55 @@ def test_texts_that_a_calibration_was_fitted_on_are_known(data: Path) -> None:
         "provenance": {"sha256": first.labelled.sha256},
     }
     assert judge(model(["a", "b", "c"], same), data).fitted_on_these
+
+
+def test_texts_that_are_read_otherwise_than_the_calibration_s_are_known(data: Path) -> None:
+    settings = {"max_length": None, "long_text": "truncate"}
+    calibrated = model(["a"], {"method": "temperature", "provenance": {"settings": settings}})
+    calibrated.facts["labels"] = ["a", "b", "c"]
+    asked = model(["a", "b", "c"], calibrated.facts["calibration"])
+    assert judge(asked, data).fitted_on_others == {}
+    asked.facts["options"] = {"max_length": 9, "long_text": "truncate", "calibrated": True}
+    assert judge(asked, data).fitted_on_others == {"max_length": None}
+
+
+@pytest.mark.parametrize(
+    ("given", "version", "wanted"),
+    [("m", None, None), ("m", "2", "2"), ("m@2", None, "2"), ("m@2.0-b", None, "2.0-b")],
+)
+def test_a_served_model_may_be_named_with_its_version(
+    given: str, version: str | None, wanted: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that two versions can be compared."""
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr("bertserve.server.find", lambda _: "server")
+    monkeypatch.setattr("bertserve.quality.served", lambda *each, **_: asked.append(each))
+    find_model(given, version, None, {})
+    assert asked == [("server", "m", wanted)]
+
+
+def test_a_version_is_named_once() -> None:
+    with pytest.raises(ConfigError, match="m@2 names a version already"):
+        find_model("m@2", "3", None, {})
+
+
+def test_a_model_without_its_calibration_has_no_levels_either(tmp_path: Path) -> None:
+    """Nor is it calibrated on anything."""
+    found = {
+        "name": "m", "version": "1", "labels": ["a"], "activation": "softmax", "precision": "float32",
+        "calibration": {"method": "temperature", "threshold": 0.7}, "sha256": "0", "intact": True,
+        "settings": {},
+    }  # fmt: skip
+    scored: list[dict[str, object]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bertserve.quality.inspect", lambda _: found)
+        patch.setattr("bertserve.quality.score_archive", lambda *_, **each: scored.append(each))
+        plain = archived(tmp_path / "m.mar", calibrated=False, max_length=9)
+        plain.score([], lambda _: None)
+        usual = archived(tmp_path / "m.mar")
+    assert plain.facts["calibration"] == {"method": "none"}
+    assert scored == [{"calibrated": False, "max_length": 9}]
+    assert usual.facts["calibration"] == found["calibration"]
 
 
 def test_a_model_of_pairs_is_not_judged_on_halves(data: Path) -> None:

@@ -159,7 +159,21 @@ def test_shows_the_figures_of_the_evaluation() -> None:
         f"is right {percent(evaluation.accuracy)} of the time."
     )
     assert cards["ECE, mean of labels"][0] == three(evaluation.ece_labels)
-    assert len(cards) == 9
+    assert cards["ROC AUC"][0] == three(evaluation.roc_auc)
+    assert cards["Mean average precision"][0] == three(evaluation.mean_average_precision)
+    assert len(cards) == 11
+    baseline = evaluation.baseline
+    assert page.table("Beside a guess", "Accuracy") == [
+        [
+            name,
+            percent(each.accuracy),
+            *map(three, (each.macro_f1, each.micro_f1, each.weighted_f1)),
+        ]
+        for name, each in (
+            ("topics 1.0", evaluation),
+            (f"always {baseline.label}, the most frequent label", baseline),
+        )
+    ]
 
     assert page.table("Label", "F1") == [
         [
@@ -170,6 +184,8 @@ def test_shows_the_figures_of_the_evaluation() -> None:
             str(each.support),
             three(each.confidence),
             three(each.ece),
+            three(each.roc_auc),
+            three(each.average_precision),
         ]
         for each in sorted(evaluation.of_labels, key=lambda each: each.f1 or 0)
     ]
@@ -224,6 +240,7 @@ def test_independent_labels() -> None:
         assert rows[each.label][4:] == [
             three(each.confidence),
             three(each.ece),
+            three(each.roc_auc),
             three(each.average_precision),
             "0.500",
             three(each.best_threshold),
@@ -264,6 +281,27 @@ def test_comparison() -> None:
     assert percent(test.labels_changed) in page.text
     assert three(test.largest_shift) in page.text
     assert "b" * 64 in page.text
+    guesses = page.table("Beside a guess", "Accuracy")
+    assert [row[0] for row in guesses[:2]] == ["topics 1.0", "topics 2.0"]
+    assert guesses[1][1] == percent(other.evaluation.accuracy)
+    assert len(guesses) == 3
+
+
+def test_a_comparison_shows_the_reliability_of_both() -> None:
+    evaluation, other = compared()
+    page = Page(render(PROVENANCE, evaluation, other=other))
+    tables = [each for each in page.tables if each[0][:2] == ["Confidence", "Mean"]]
+    assert len(tables) == 2
+    for found, wanted in zip(tables, (evaluation, other.evaluation), strict=True):
+        filled = [each for each in wanted.bins if each.count]
+        assert [row[1:] for row in found[1:]] == [
+            [percent(each.confidence), percent(each.accuracy), str(each.count)] for each in filled
+        ]
+    for name in ("topics 1.0", "topics 2.0"):
+        assert f"Reliability of {name}" in page.text
+    plots = [a for tag, a in page.elements if tag == "img" and a["alt"].startswith("Reliability")]
+    assert len({each["src"] for each in plots}) == 2
+    assert "Reliability of" not in Page(render(PROVENANCE, evaluation)).text
 
 
 def test_calibration_and_worst_texts_are_shown_where_given() -> None:

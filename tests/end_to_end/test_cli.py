@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tiny
+from bertserve import Pair
 from commands import run, run_on_a_terminal
 from serving import Served, environment
 
@@ -25,7 +28,8 @@ def test_package_and_inspect(model_dir: Path, tmp_path: Path) -> None:
     table = run("inspect", archive).stdout
     assert all(label in table for label in tiny.LABELS)
     assert "SHA256" not in table
-    assert "model/model.safetensors" in table
+    assert "model/model.safetensors" not in table
+    assert "model/model.safetensors" in run("inspect", archive, "--files").stdout
 
 
 def test_predict_prints_json_in_a_pipe(served: Served, tmp_path: Path) -> None:
@@ -53,14 +57,94 @@ def test_predict_reads_and_writes_tables_of_any_length(
         writer.writerows([number, f"good {number}", "film"] for number in range(10_000))
     done = run(
         "predict", "tiny", "--file", tmp_path / "texts.csv", "--column", "question",
-        "--top-k", "1", "--output", "csv", "--config", served.config, *way,
+        "--keep", "id,answer", "--top-k", "1", "--output", "csv", "--config", served.config, *way,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     rows = list(csv.DictReader(done.stdout.splitlines()))
     assert [row["text"] for row in rows] == [f"good {number}" for number in range(10_000)]
-    assert all(
-        row["label"] in tiny.LABELS and len(json.loads(row["probabilities"])) == 1 for row in rows
+    assert [row["id"] for row in rows] == [str(number) for number in range(10_000)]
+    assert {row["answer"] for row in rows} == {"film"}
+    for row in rows:
+        assert row[row["label"]] == row["probability"]
+        assert sum(bool(row[label]) for label in tiny.LABELS) == 1
+
+
+@pytest.mark.parametrize("output", ["csv", "tsv", "jsonl"])
+def test_rows_without_a_text_have_an_error_in_their_place(
+    output: str, served: Served, tmp_path: Path
+) -> None:
+    path = tmp_path / "pairs.jsonl"
+    texts = [("good", "film"), (None, "a"), ("", "b"), ("bad", None), (7, "c"), ("slow", "song")]
+    rows = [
+        {"id": number, "label": "x", "q": text, "a": pair}
+        for number, (text, pair) in enumerate(texts)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    done = run(
+        "predict", "tiny", "--file", path, "--column", "q", "--pair-column", "a", "--keep", "id",
+        "--keep", "label", "--output", output, "--config", served.config,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "")
+    found: list[dict[str, Any]]
+    if output == "jsonl":
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+        codes = [row.get("error", {}).get("code") for row in found]
+    else:
+        delimiter = "\t" if output == "tsv" else ","
+        found = list(csv.DictReader(done.stdout.splitlines(), delimiter=delimiter))
+        codes = [json.loads(row["error"])["code"] if row["error"] else None for row in found]
+    assert [int(row["id"]) for row in found] == [*range(6)]
+    assert {row["input_label"] for row in found} == {"x"}
+    assert codes == [None, "missing_text", "empty_text", "missing_text", "invalid_type", None]
+    with served.server.client("tiny") as client:
+        expected = client.classify(Pair("slow", "song")).probabilities
+    if output != "jsonl":
+        assert {label: float(found[5][label]) for label in tiny.LABELS} == dict(expected)
+    shown = run_on_a_terminal(
+        "predict",
+        "tiny",
+        "--file",
+        path,
+        "--column",
+        "q",
+        "--keep",
+        "id",
+        "--config",
+        served.config,
     )
+    assert "there is no text in q, but a number" in shown
+    assert "id " in shown.splitlines()[0]
+    assert sum(line.startswith(tuple("012345")) for line in shown.splitlines()) == 6
+
+
+def test_a_spreadsheet_runs_nothing(served: Served) -> None:
+    options = ("--output", "csv", "--config", served.config)
+    plain, escaped = (
+        list(csv.DictReader(run("predict", "tiny", "=1+1", *more, *options).stdout.splitlines()))
+        for more in ([], ["--escape-formulas"])
+    )
+    assert (plain[0]["text"], escaped[0]["text"]) == ("=1+1", "'=1+1")
+    done = run("predict", "tiny", "x", "--escape-formulas", "--config", served.config)
+    assert (
+        done.stderr
+        == "Error: --escape-formulas is for spreadsheets; give --output csv or tsv too\n"
+    )
+
+
+@pytest.mark.parametrize("way", [[], ["--grpc"]])
+def test_texts_are_read_and_answered_as_asked(way: list[str], served: Served) -> None:
+    long = "the service was slow and the food was cold " * 20
+    arguments = ["predict", "tiny", long, "--details", "--config", str(served.config), *way]
+
+    def tell(*options: str) -> dict[str, Any]:
+        return dict(json.loads(run(*arguments, *options).stdout)[0])
+
+    assert (tell()["tokens"], tell("--max-length", "9")["tokens"]) == (64, 9)
+    chunks = tell("--long-text", "chunks")
+    assert chunks["chunks"] > 1
+    assert not chunks["truncated"]
+    assert tell("--long-text", "error")["error"]["code"] == "text_too_long"
+    assert tell("--uncalibrated")["calibrated"] is False
 
 
 def test_predict_writes_lines_as_they_come_and_stops_when_nobody_reads(
@@ -133,7 +217,7 @@ def test_explain_shows_which_words_carried_a_prediction(served: Served, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--label", "x"), "it has positive, negative, neutral"),
+        (("--label", "x"), 'it has "positive", "negative", "neutral"'),
         (("--max-length", "2"), "this model reads 3 to 64 tokens"),
         (("--html", "nowhere/why.html"), "nowhere/why.html"),
     ],
@@ -203,6 +287,9 @@ def test_what_a_user_can_mend_is_one_sentence(
         (("predict", "tiny", "x", "y", "--pair", "z"), "there are 2 texts and 1 --pair"),
         (("predict", "tiny", "x", "--column", "text"), "need --file"),
         (("predict", "tiny", "x", "--top-k", "0"), "out of range"),
+        (("predict", "tiny", "x", "--keep", "id"), "--keep need --file"),
+        (("predict", "tiny", "x", "--long-text", "cut"), "one of truncate, error, chunks"),
+        (("predict", "tiny", "x", "--max-length", "0"), "out of range"),
     ],
 )
 def test_predictions_that_cannot_be(
@@ -212,6 +299,35 @@ def test_predictions_that_cannot_be(
     assert (done.returncode, done.stdout) == (1, "")
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_shell_completes_commands_once_that_is_installed(tmp_path: Path) -> None:
+    """As bash does: it asks the function that its configuration has for what was typed."""
+    program = Path(sys.executable).with_name("bertserve")
+    if not program.exists():
+        pytest.skip("bertserve is run from its source here")
+    own = {**environment(), "HOME": str(tmp_path), "PATH": f"{program.parent}:{os.environ['PATH']}"}
+
+    def bash(*lines: str) -> str:
+        script = "; ".join([*lines, "true"])  # a shell with one command only would become that
+        done = subprocess.run(
+            ["bash", "-c", script], env=own, capture_output=True, text=True, check=False
+        )
+        assert "Traceback" not in done.stderr
+        return done.stdout
+
+    assert "bash completion installed" in bash("bertserve --install-completion")
+    typed = (
+        "COMP_WORDS=({}); COMP_CWORD={}; _bertserve_completion bertserve; echo ${{COMPREPLY[@]}}"
+    )
+    begin = "source ~/.bashrc"
+    assert bash(begin, typed.format("bertserve pre", 1)).split() == ["predict"]
+    assert "set-default" in bash(begin, typed.format("bertserve models se", 2)).split()
+    assert "--keep" in bash(begin, typed.format("bertserve predict --ke", 2)).split()
+
+
+def test_the_version_is_said() -> None:
+    assert run("--version").stdout.split()[0] == "bertserve"
 
 
 def test_the_commands_start_fast_enough_to_be_pleasant() -> None:

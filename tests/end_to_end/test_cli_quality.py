@@ -42,7 +42,8 @@ def test_an_evaluation_on_a_terminal(served: Served, data: Path, tmp_path: Path)
     )  # fmt: skip
     for words in (
         "64 texts", "accuracy", "macro F1", "ECE, bins of equal width", "negative log likelihood",
-        "weakest labels", "scoring with tiny 1.0", "64/64",
+        "weakest labels", "scoring with tiny 1.0", "64/64", "ROC AUC", "average precision",
+        'always "positive", the most frequent label: accuracy 0.3438',
     ):  # fmt: skip
         assert words in printed
     assert sum(text in printed for text in TEXTS) == 2
@@ -55,7 +56,11 @@ def test_an_evaluation_on_a_terminal(served: Served, data: Path, tmp_path: Path)
 
 def test_a_calibration_on_a_terminal(model_dir: Path, data: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(model_dir, tmp_path / "model")
-    printed = run_on_a_terminal("calibrate", folder, "--data", data, "--target-coverage", "0.5")
+    all_tried = run_on_a_terminal("calibrate", folder, "--data", data, "--method", "all")
+    for words in ("method", "none", "temperature", "vector", "is taken", "negative log likelihood"):
+        assert words in all_tried
+    calibrated = ("calibrate", folder, "--data", data, "--target-coverage", "0.5")
+    printed = run_on_a_terminal(*calibrated)
     for words in ("by temperature", "before", "5-fold cross-validation", "threshold", "for 95%"):
         assert words in printed
     archive = tmp_path / "t-1.mar"
@@ -68,6 +73,16 @@ def test_a_calibration_on_a_terminal(model_dir: Path, data: Path, tmp_path: Path
     assert found["data"]["calibrated_on_it"]
     assert 0 < found["decisions"]["threshold"]["coverage"] < 1
     assert "worst" not in found
+    plain, short = (
+        json.loads(run("evaluate", archive, "--data", data, "--json", *options).stdout)
+        for options in (["--uncalibrated"], ["--max-length", "3", "--long-text", "truncate"])
+    )
+    assert not plain["data"]["calibrated_on_it"]
+    assert (plain["decisions"], plain["model"]["options"]) == ({}, {"calibrated": False})
+    assert plain["accuracy"] == found["accuracy"]  # a temperature changes no label
+    assert plain["nll"] != found["nll"]
+    assert short["accuracy"] != found["accuracy"]
+    assert short["decisions"]["threshold"]["level"] == found["decisions"]["threshold"]["level"]
     assert not any(text in evaluated.stdout for text in TEXTS)
 
 
@@ -82,6 +97,11 @@ def test_mistakes_are_one_sentence(
     assert "is no archive" in failure("evaluate", data, "--data", data)
     column = failure("evaluate", "tiny", "--data", data, "--column", "body", *config)
     assert "choose with --column" in column
+    long = failure("evaluate", "tiny", "--data", data, "--max-length", "500", *config)
+    assert "reads 3 to 64 tokens" in long
+    assert "one of truncate, error, chunks" in failure(
+        "evaluate", "tiny", "--data", data, "--long-text", "cut", *config
+    )
     assert "is no folder" in failure("calibrate", tmp_path / "x", "--data", data)
     assert "known are temperature" in failure(
         "calibrate", model_dir, "--data", data, "--method", "magic"

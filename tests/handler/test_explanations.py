@@ -79,7 +79,7 @@ def test_a_label_of_choice(served: Pipeline) -> None:
 def test_an_unknown_label_is_told_which_there_are(served: Pipeline) -> None:
     error = refused(served([replace(ASKED, explain=Explain("x"))])[0])
     assert (error.code, error.status) == ("invalid_value", 422)
-    assert "positive, negative, neutral" in error.message
+    assert '"positive", "negative", "neutral"' in error.message
 
 
 def test_many_labels_are_not_all_named() -> None:
