@@ -9,6 +9,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,12 +18,13 @@ import hostile
 import pytest
 from rich.text import Text
 
-from bertserve import cli
+from bertserve import cli, outputs
 from bertserve import server as servers
-from bertserve.cli import explaining, figures, predicting, printing, versions
+from bertserve.cli import explaining, figures, printing, versions
 from bertserve.cli.program import err, out
 from bertserve.cli.shown import ShownStream, as_json, shown
 from bertserve.errors import TextError
+from bertserve.files import row_of
 from bertserve.results import Explanation, Model, Pair, Prediction, Word, Worker
 
 _BIDI = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c"
@@ -111,8 +113,10 @@ def evaluation(text: str) -> dict[str, Any]:
         "predicted": [text],
         "probability": 0.1,
     }
+    baseline = dict.fromkeys(("accuracy", "exact_match", "macro_f1", "micro_f1", "weighted_f1"))
     return {
-        "texts": 1, "model": {"name": text, "version": text}, "top": {}, "decisions": {},
+        "texts": 1, "top": {}, "decisions": {}, "baseline": {**baseline, "label": text},
+        "model": {"name": text, "version": text, "options": {"long_text": text}},
         "independent": True, "of_labels": [label], "intervals": {}, "worst": [worst],
         "confusions": [{"right": text, "predicted": text, "count": 1}],
     }  # fmt: skip
@@ -147,19 +151,21 @@ def line(text: str) -> None:
 def predicted(text: str) -> list[Any]:
     found = Prediction({text: 0.9}, tokens=1, model=text, version=text, labels=(text,), set=(text,),
                        set_coverage=0.9)  # fmt: skip
-    return [(text, found), (Pair(text, text), found), (text, TextError("code", text))]
+    rows = [replace(row_of(each), kept={"kept": text}) for each in (text, Pair(text, text), text)]
+    return list(zip(rows, (found, found, TextError("code", text)), strict=True))
 
 
-def rows(shape: predicting.Output) -> Callable[[str], None]:
-    def write(text: str) -> None:
+def written(write: Callable[..., None], **options: Any) -> Callable[[str], None]:
+    def rows(text: str) -> None:
         whole = text.replace("\ud800", "")  # which no file holds
-        predicting.WRITERS[shape](predicted(whole), ShownStream(sys.stdout))  # type: ignore[arg-type]
+        names = {"labels": [whole], "keep": ["kept"]} if options else {}
+        write(predicted(whole), ShownStream(sys.stdout), **names, **options)
 
-    return write
+    return rows
 
 
 PATHS: dict[str, Callable[[str], object]] = {
-    "predictions": lambda text: printing.print_predictions(iter(predicted(text)), 3),
+    "predictions": lambda text: printing.print_predictions(iter(predicted(text)), 3, ["kept"]),
     "a change": lambda text: printing.print_change(model(text), False),
     "a change for programs": lambda text: printing.print_change(model(text), True),
     "a status": lambda text: printing.print_status(status(text), False),
@@ -173,9 +179,10 @@ PATHS: dict[str, Callable[[str], object]] = {
     "a calibration": lambda text: figures.print_calibration(Path(text), calibration(text)),
     "an explanation": lambda text: explaining.show(text, explanation(text)),
     "texts of rich": lambda text: out.print(Text(text)),
-    "JSON": rows(predicting.Output.json),
-    "JSON lines": rows(predicting.Output.jsonl),
-    "CSV": rows(predicting.Output.csv),
+    "JSON": written(outputs.write_json),
+    "JSON lines": written(outputs.write_jsonl),
+    "CSV": written(outputs.write_csv, delimiter=","),
+    "TSV": written(outputs.write_csv, delimiter="\t", escape_formulas=True),
 }
 
 
