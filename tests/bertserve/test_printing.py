@@ -103,6 +103,8 @@ def evaluation(text: str) -> dict[str, Any]:
         "precision": 0.5,
         "recall": 0.5,
         "f1": 0.5,
+        "roc_auc": 0.5,
+        "average_precision": 0.5,
         "support": 1,
         "threshold": 0.5,
     }
