@@ -80,7 +80,9 @@ def test_a_family_is_ended_and_killed_where_it_does_not_listen(
     end_family(family)  # which has ended already
 
 
-@pytest.mark.parametrize("content", [None, "", "x", "1", str(os.getpid()), "999999999"])
+@pytest.mark.parametrize(
+    "content", [None, "", "x", "1", pytest.param(str(os.getpid()), id="own"), "999999999"]
+)
 def test_another_process_is_no_torchserve(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / ".model_server.pid").write_text(content)
