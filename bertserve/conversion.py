@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from .errors import PackageError
 from .handler.errors import LoadError
+from .scratch import scratch_folder
 
 ADAPTER = "adapter_config.json"
 # what compiling, data parallelism and Lightning put before every name
@@ -65,10 +65,10 @@ def merge_adapter(source: Path, target: Path) -> None:
     try:
         labels = _adapter_labels(source)
         options = {"num_labels": labels} if labels and not (source / "config.json").exists() else {}
-        with tempfile.TemporaryDirectory() as plain:  # transformers would put the adapter on itself
+        with scratch_folder("adapter") as plain:  # transformers would put the adapter on itself
             for pattern in ("config.json", "model*.safetensors*"):
                 for path in adapter_base(source).glob(pattern):
-                    (Path(plain) / path.name).symlink_to(path.resolve())
+                    (plain / path.name).symlink_to(path.resolve())
             model, report = transformers.AutoModelForSequenceClassification.from_pretrained(
                 plain,
                 dtype="auto",
