@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from bertserve.processes import end_family, tied, torchserve_in
-from serving import wait_until
+from bertserve.scratch import scratch_folder
+from serving import environment, wait_until
 
 SLEEPS = "import os, sys, time; print(os.getpid(), *sys.argv[1:], flush=True); time.sleep(600)"
 # a program that starts a tied one, and waits for it
@@ -102,3 +103,32 @@ def test_a_torchserve_is_known_by_its_folder(tmp_path: Path) -> None:
         (tmp_path / "other" / ".model_server.pid").write_text(str(process.pid))
         assert torchserve_in(tmp_path / "other") is None
         process.kill()
+
+
+def test_a_killed_package_leaves_no_child_and_the_next_program_sweeps(
+    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    command = [sys.executable, "-m", "bertserve", "package", str(model_dir), "--name", "tiny"]
+    command += ["--version", "1.0", "--output", str(tmp_path / "store")]
+    own = {**environment(), "TMPDIR": str(tmp_path / "tmp")}
+    with subprocess.Popen(command, env=own, stderr=subprocess.DEVNULL) as process:
+
+        def its_tied() -> list[psutil.Process]:
+            assert process.poll() is None
+            children = psutil.Process(process.pid).children(recursive=True)
+            return [each for each in children if any("tied.py" in part for part in each.cmdline())]
+
+        children = wait_until(its_tied)
+        process.kill()
+        process.wait()
+        wait_until(lambda: all(has_ended(child) for child in children))
+    left = list((tmp_path / "tmp").glob("bertserve-*"))
+    assert left
+    for folder in left:
+        os.utime(folder, (0, 0))
+    with scratch_folder("next"):
+        pass
+    assert list((tmp_path / "tmp").glob("bertserve-*")) == []
+    assert list((tmp_path / "store").glob("*")) == []

@@ -331,6 +331,36 @@ def test_another_name_or_another_site_s_page_is_refused(
                 assert ask(Host=name, Origin=f"https://{name}").status_code == 200
 
 
+def test_over_http_2_it_is_the_authority(repeated: Proxy) -> None:
+    """As gRPC has it; curl names the headers as browsers do."""
+    curl = shutil.which("curl")
+    if (
+        not curl
+        or "HTTP2" not in subprocess.run([curl, "-V"], capture_output=True, text=True).stdout
+    ):
+        pytest.skip("there is no curl that speaks HTTP/2")
+    port = repeated.address.partition(":")[2]
+    predictions = f"/org.pytorch.serve.grpc.{PREDICTIONS}"
+
+    def ask(name: str, path: str, *headers: str) -> str:
+        more = [part for each in headers for part in ("-H", each)]
+        return subprocess.run(
+            [curl, "-skiX", "POST", "--http2", "--connect-to", f"{name}:{port}:127.0.0.1:{port}",
+             "-d", "a", "-H", f"Authorization: Bearer {TOKEN}", *more, f"https://{name}:{port}{path}"],
+            capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+
+    own = f"Origin: https://example.com:{port}"
+    assert ask("example.com", "/predictions/tiny").startswith("HTTP/2 200")
+    assert ask("example.com", "/predictions/tiny", own).startswith("HTTP/2 200")
+    assert ask("evil.test", "/predictions/tiny").startswith("HTTP/2 403")
+    assert ask("example.com", "/predictions/tiny", "Origin: https://evil.test").startswith(
+        "HTTP/2 403"
+    )
+    assert "grpc-status: 7" in ask("evil.test", predictions, "Content-Type: application/grpc")
+    assert "grpc-status: 7" not in ask("example.com", predictions, "Content-Type: application/grpc")
+
+
 def test_health_is_told_by_any_name(repeated: Proxy) -> None:
     with repeated.http(token=None) as http:
         response = http.get("/ping", headers={"Host": "10.0.0.7", "Origin": "https://evil.test"})

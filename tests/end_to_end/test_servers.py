@@ -291,7 +291,8 @@ def test_a_signal_during_the_start_leaves_nothing_running(
 ) -> None:
     before = worker_processes()
     # a shell has what it runs in the background ignore Ctrl-C, and a command would inherit that
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for each in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(each, signal.default_int_handler)
     command = [sys.executable, "-m", "bertserve", "serve", "--model-store", str(store), *more]
     command += ["--config", str(write_config(tmp_path))]
     with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE) as process:
