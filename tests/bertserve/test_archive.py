@@ -252,7 +252,8 @@ class TestRefusals:
         assert "names 1 labels, the model has 3 outputs" in self.refused(folder, tmp_path / "store")
 
     def test_code_of_its_own(self, folder: Path, tmp_path: Path) -> None:
-        edit(folder / "config.json", auto_map={"AutoModel": "evil.Model"})
+        code = {"AutoModel": "evil.Model"}
+        edit(folder / "config.json", auto_map=code, architectures=["EvilModel"])
         assert "code of its own" in self.refused(folder, tmp_path / "store")
 
     def test_a_regression(self, folder: Path, tmp_path: Path) -> None:
@@ -268,7 +269,7 @@ class TestRefusals:
 
     def test_damaged_weights(self, folder: Path, tmp_path: Path) -> None:
         (folder / "model.safetensors").write_bytes(b"\x00" * 100)
-        assert "the model cannot be loaded" in self.refused(folder, tmp_path / "store")
+        assert "is cut or is no safetensors file" in self.refused(folder, tmp_path / "store")
 
     @pytest.mark.parametrize("name", ["", "a b", "../x", ".x", "a/b", "ä", "a..b"])
     def test_a_name_that_no_url_can_hold(self, folder: Path, tmp_path: Path, name: str) -> None:

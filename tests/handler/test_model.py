@@ -134,7 +134,8 @@ def test_no_limit_is_written_in_many_ways(
 
 def test_xlnet_s_limit_is_its_tokenizer_s_or_the_operator_s(tmp_path: Path) -> None:
     folder = tiny.make_model(tmp_path, "xlnet")
-    cpu, settings = torch.device("cpu"), {"precision": "float32", "token_budget": 512}
+    cpu = torch.device("cpu")
+    settings: dict[str, Any] = {"precision": "float32", "token_budget": 512}
     assert Pipeline(folder, Settings(**settings), cpu).max_length == tiny.LONGEST
     for without in (-1, 0, UNLIMITED):
         edit(folder / "tokenizer_config.json", model_max_length=without)
