@@ -37,7 +37,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from typing_extensions import Self, Unpack
 
 from .conversation import Conversation, Transport, Version
-from .errors import TextError
+from .errors import ConfigError, TextError
 from .keys import KeyReader, Kind, fresh_key, read_key
 from .over_grpc import CHANNEL_OPTIONS, GrpcTransport
 from .over_http import HttpTransport
@@ -358,7 +358,12 @@ def _key_reader(
     key: Key, key_file: str | Path | None, from_file: Callable[[Path], KeyReader]
 ) -> KeyReader:
     if key_file is not None:
-        return from_file(Path(key_file).expanduser())
+        try:
+            return from_file(Path(key_file).expanduser())
+        except RuntimeError:
+            raise ConfigError(
+                f"{key_file} begins with a home folder, and there is none; give the whole path"
+            ) from None
     if callable(key):
         return key
     fixed = key.strip() if key else None  # files that hold a key end with a line break

@@ -65,8 +65,8 @@ def _cache(fingerprint: str) -> Path | None:
 def _keep(built: Path, kept: Path) -> None:
     """Copy into the cache, whole or not at all."""
     try:
-        with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
-            Path(shutil.copytree(built, Path(scratch) / kept.name)).rename(kept)
+        with scratch_folder("kernels", kept.parent) as scratch:
+            Path(shutil.copytree(built, scratch / kept.name)).rename(kept)
     except OSError:  # another process was faster, or the disk is full
         return
 

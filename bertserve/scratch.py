@@ -27,9 +27,9 @@ _PARTIAL = re.compile(r"\..+\.\d+")
 
 
 @contextmanager
-def scratch_folder(purpose: str) -> Iterator[Path]:
-    """A folder in the temporary folder, which goes away with what it holds."""
-    folder = make_scratch(purpose)
+def scratch_folder(purpose: str, parent: Path | None = None) -> Iterator[Path]:
+    """A folder in the temporary folder, or in another one, which goes away with what it holds."""
+    folder = make_scratch(purpose, parent)
     try:
         with locked(folder):
             yield folder
@@ -37,11 +37,11 @@ def scratch_folder(purpose: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def make_scratch(purpose: str) -> Path:
+def make_scratch(purpose: str, parent: Path | None = None) -> Path:
     """A folder in the temporary folder, for a server to keep; lock it until the server is known."""
-    parent = Path(tempfile.gettempdir())
+    parent = parent or Path(tempfile.gettempdir())
     sweep(path for path in parent.glob("bertserve-*") if (path / _MARK).exists())
-    folder = Path(tempfile.mkdtemp(prefix=f"bertserve-{purpose}-"))
+    folder = Path(tempfile.mkdtemp(prefix=f"bertserve-{purpose}-", dir=parent))
     (folder / _MARK).touch()
     return folder
 

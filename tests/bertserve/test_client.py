@@ -18,6 +18,7 @@ import pytest
 from bertserve import Client, GrpcClient, Prediction, TextError
 from bertserve.errors import (
     ClientError,
+    ConfigError,
     KeyRefused,
     ModelNotFound,
     TimedOut,
@@ -233,6 +234,12 @@ def test_a_key_file_that_is_not_there(tmp_path: Path) -> None:
             assert client.ready() is False
             with pytest.raises(Unavailable, match="holds no readable inference key"):
                 client.classify("a text")
+
+
+@pytest.mark.parametrize("make", [Client, GrpcClient])
+def test_a_key_file_of_nobody_s_home(make: type[Client | GrpcClient]) -> None:
+    with pytest.raises(ConfigError, match="give the whole path"):
+        make("x", key_file="~there-is-no-such-user/key_file.json")
 
 
 def test_closing_a_client_ends_its_pauses(answering: Callable[[int, bytes], str]) -> None:

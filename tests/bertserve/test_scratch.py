@@ -202,6 +202,17 @@ def test_without_locks_nothing_is_swept(monkeypatch: pytest.MonkeyPatch) -> None
     assert folder.exists()
 
 
+def test_another_place_than_the_temporary_folder(there: Path) -> None:
+    cache = there / "cache"
+    cache.mkdir()
+    left = make_scratch("kernels", cache)
+    age(left)
+    with scratch_folder("kernels", cache) as folder:
+        assert folder.parent == cache
+        assert not left.exists()
+    assert list(cache.iterdir()) == []
+
+
 FILLS = """
 import os, sys
 from pathlib import Path
