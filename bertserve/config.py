@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -32,6 +33,7 @@ _GRPC = {
 }
 # TorchServe's own: each is for a protocol that the handler reads by itself
 _ENVELOPES = ("body", "json", "kserve", "kservev2")
+_HOST = re.compile(r"[A-Za-z0-9._-]+")  # a name, or an IPv4 address
 _VARIABLE = re.compile(r"\$\$([^$]+)\$\$")
 
 
@@ -40,22 +42,24 @@ class Config:
     """What our tools need to know of a `config.properties`; addresses are as a client reaches them.
 
     `inference`, `management`, `metrics` and `supervisor` are URLs, `grpc_inference` and
-    `grpc_management` host:port. `supervisor_fixed` is whether the file names that address. `envelope` is
-    the service_envelope that is left out, since it would fail every batch of the handler's.
+    `grpc_management` host:port. `supervisor_host` is what the supervisor binds, and `supervisor_fixed`
+    whether the file names its address. `envelope` is the service_envelope that is left out, since it
+    would fail every batch of the handler's.
     """
 
     path: str
     inference: str
     management: str
     metrics: str
-    supervisor: str
-    supervisor_fixed: bool
     grpc_inference: str
     grpc_management: str
     model_store: str | None
     metrics_config: str | None
     tokens: bool
     envelope: str | None = None
+    supervisor: str = ""  # of a server that was started before there was one
+    supervisor_host: str = ""
+    supervisor_fixed: bool = False
 
     def ports(self) -> dict[str, tuple[str, int]]:
         """Setting → host and port that the server will bind, for each of its listeners."""
@@ -63,7 +67,7 @@ class Config:
             "inference_address": _split(self.inference),
             "management_address": _split(self.management),
             "metrics_address": _split(self.metrics),
-            "supervisor_address": _split(self.supervisor),
+            "supervisor_address": (self.supervisor_host, _split(self.supervisor)[1]),
             "grpc_inference_port": _split(f"//{self.grpc_inference}"),
             "grpc_management_port": _split(f"//{self.grpc_management}"),
         }
@@ -74,13 +78,20 @@ def read_config(path: Path) -> Config:
     properties = _read(path)
     check_values(path, properties)
     urls = {key: _url(path, key, properties.get(key, usual)) for key, usual in _ADDRESSES.items()}
-    grpc = {name: _host_port(name, properties, *usual) for name, usual in _GRPC.items()}
+    supervisor = properties.get("supervisor_address", _ADDRESSES["supervisor_address"])
+    if not supervisor.startswith("http://"):
+        raise ConfigError(
+            f"{path}: supervisor_address is {supervisor!r}; write it as http://HOST:PORT, for the "
+            "supervisor has no TLS"
+        )
+    grpc = {name: _host_port(path, name, properties, *usual) for name, usual in _GRPC.items()}
     return Config(
         path=str(path.resolve()),
         inference=urls["inference_address"],
         management=urls["management_address"],
         metrics=urls["metrics_address"],
         supervisor=urls["supervisor_address"],
+        supervisor_host=urlsplit(supervisor).hostname or "",
         supervisor_fixed="supervisor_address" in properties,
         **grpc,
         model_store=properties.get("model_store") or None,
@@ -165,9 +176,22 @@ def _url(path: Path, key: str, value: str) -> str:
     return f"{parts.scheme}://{_reachable(parts.hostname)}:{parts.port}"
 
 
-def _host_port(name: str, properties: Mapping[str, str], host: str, port: str) -> str:
-    host = properties.get(f"{name}_address", host).strip("[]")  # Java takes IPv6 with and without
+def _host_port(path: Path, name: str, properties: Mapping[str, str], host: str, port: str) -> str:
+    given = properties.get(f"{name}_address", host)
+    host = given.strip("[]")  # Java takes IPv6 with and without
+    if not _HOST.fullmatch(host) and not _is_ipv6(host):
+        raise ConfigError(
+            f"{path}: {name}_address is {given!r}; write an address or a name alone, the port is "
+            f"{name}_port"
+        )
     return f"{_reachable(host)}:{properties.get(f'{name}_port', port)}"
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return bool(IPv6Address(host))
+    except ValueError:
+        return False
 
 
 def _is_url(value: str) -> bool:

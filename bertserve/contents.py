@@ -132,7 +132,8 @@ class Contents:
             return parse(content)
         except RecursionError:
             raise ValueError(f"{name} is nested too deeply") from None
-        except (ValueError, yaml.YAMLError) as error:
+        # the last four are PyYAML's, of values that do not fit their tags
+        except (ValueError, yaml.YAMLError, LookupError, AttributeError, TypeError) as error:
             raise ValueError(f"{name}: {error}") from error
 
     def _check_listed(self) -> None:

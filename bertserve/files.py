@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
-from typing import Any
+from typing import Any, NoReturn
 
 from .errors import ConfigError, TextError
 from .results import Input, Pair
 
 LONGEST_FIELD = 10_000_000
+_OTHER_SEPARATOR = re.compile(r"[;\t|]")
 PAIR_COLUMN = "text_pair"  # of second texts, as the wire calls them
 _LOOKED_AT = 100  # first rows of JSON lines, which together show what columns there are
 _KINDS = {
@@ -104,17 +106,21 @@ def _read_csv(
     keep: Sequence[str],
 ) -> Iterator[Row]:
     csv.field_size_limit(LONGEST_FIELD)
-    cells = csv.reader(lines, delimiter="\t" if name.endswith(".tsv") else ",")
+    cells = csv.reader(lines, delimiter="\t" if name.endswith(".tsv") else ",", strict=True)
     columns = next((found for found in cells if found), [])
     if not columns:
         raise ConfigError(f"{name} is empty; its first line must name its columns")
+    if len(columns) == 1 and column is None and (other := _OTHER_SEPARATOR.search(columns[0])):
+        raise ConfigError(
+            f"{name} seems to have columns that {other[0]!r} stands between, in its first line; write "
+            "commas there, or tabs and call it .tsv, or name its one column with --column"
+        )
     column = column or (columns[0] if len(columns) == 1 else "text")
     if pair_column is None and PAIR_COLUMN in columns and column != PAIR_COLUMN:
         pair_column = PAIR_COLUMN
     _check_columns(name, columns, column, pair_column, keep)
-    blank: list[
-        str
-    ] = []  # places of lines that may be rows of one empty cell, or the end of the file
+    # places of lines that may be rows of one empty cell, or the end of the file
+    blank: list[str] = []
     for found in cells:
         place = f"{name}, line {cells.line_num}"
         if not found:
@@ -152,9 +158,14 @@ def _values(lines: Iterable[str], name: str) -> Iterator[tuple[Any, str]]:
         if not line.strip():
             continue
         try:
-            yield json.loads(line), place
+            yield json.loads(line, parse_constant=refuse_constant), place
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"{place}: this is not JSON ({error})") from error
+
+
+def refuse_constant(text: str) -> NoReturn:
+    """ValueError for what JSON does not have, though Python reads it: NaN and the infinities."""
+    raise ValueError(f"{text} is no number of JSON")
 
 
 def _check_columns(

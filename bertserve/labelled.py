@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ConfigError
-from .files import LONGEST_FIELD, PAIR_COLUMN
+from .files import LONGEST_FIELD, PAIR_COLUMN, refuse_constant
 from .results import Input, Pair
 
 _LABEL_COLUMNS = ("label", "labels", "category", "intent", "class", "target")
@@ -88,7 +88,9 @@ def read_labelled(
         raise ConfigError(f"{path} cannot be read as texts with labels: {error}") from error
     if not rows:
         raise ConfigError(f"{path} holds no texts; give a file with some")
-    read = _reader(path, list(rows[0][1]), labels, independent, columns)
+    # of all rows: one of JSON need not have every column
+    names = list(dict.fromkeys(name for _, row in rows for name in row if name is not None))
+    read = _reader(path, names, labels, independent, columns)
     texts: list[Input] = []
     right = np.zeros((len(rows), len(labels)), dtype=bool)
     for index, (place, row) in enumerate(rows):
@@ -152,7 +154,9 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 if line.strip():
                     yield f"{path}, line {number}", _object(line, f"{path}, line {number}")
         elif name.endswith((".csv", ".tsv")):
-            reader = csv.DictReader(lines, delimiter="\t" if name.endswith(".tsv") else ",")
+            reader = csv.DictReader(
+                lines, delimiter="\t" if name.endswith(".tsv") else ",", strict=True
+            )
             for row in reader:
                 yield f"{path}, line {reader.line_num}", row
         else:
@@ -176,7 +180,7 @@ def _parquet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _object(line: str, place: str) -> Mapping[str, Any]:
     try:
-        value = json.loads(line)
+        value = json.loads(line, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{place}: this is not JSON ({error})") from error
     if not isinstance(value, dict):

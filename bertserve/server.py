@@ -33,7 +33,7 @@ import psutil
 from .canary import StoredCanary
 from .client import Client, GrpcClient
 from .config import PACKAGED, Config, complete
-from .errors import BertserveError, ConfigError, NotRunning, ServerError
+from .errors import BertserveError, ConfigError, NotRunning, ServerError, Unavailable
 from .frontend import mend
 from .handler import pulse
 from .interrupts import ENDINGS, postponed
@@ -57,8 +57,10 @@ from .workers import Judge, judge, read_written_off, truth, write_written_off
 START_TIMEOUT = 900.0
 _PULSES = "pulses"  # in the scratch folder
 STOP_TIMEOUT = 30.0
+_ANSWER_TIMEOUT = 5.0  # for what is answered at once, unless something hangs
 _PORT_TIMEOUT = 3.0
 _POLL = 0.2
+_LONGEST_PAUSE = 30.0
 _STARTING = "starting"  # in the state folder: the scratch folder of a server that is being started
 _LOG_CONFIG = Path(__file__).parent / "log4j2.xml"
 
@@ -148,13 +150,26 @@ class Server:
 
     def described(self) -> list[Model]:
         """The same in TorchServe's words."""
-        with self.client() as client:
+        return self._described()
+
+    def _described(self, **options: Any) -> list[Model]:
+        with self.client(**options) as client:
             return client.models()
 
     def status(self) -> dict[str, Any]:
-        """All that a program needs to use it: addresses, key file, logs, models."""
+        """All that a program needs to use it: addresses, key file, logs, models.
+
+        ServerError where TorchServe's process is there and does not answer.
+        """
         addresses = self.addresses
-        models = self.models()
+        try:
+            described = self._described(timeout=_ANSWER_TIMEOUT, deadline=0)
+        except Unavailable as error:
+            raise ServerError(
+                f"TorchServe runs, process {self.pid}, and does not answer; look into {self.logs}, or "
+                "end it with `bertserve stop`"
+            ) from error
+        models = truth(described, self.judge(), read_written_off(Path(self.directory)))
         return {
             "running": True,
             "pid": self.pid,
@@ -191,9 +206,13 @@ class Server:
 
     def wait(self) -> None:
         """Stay until it ends, and see that it is supervised meanwhile."""
-        server = self
+        server, pause = self, _POLL
         while server.process() is not None:
             if server.supervisor() is None:
+                time.sleep(
+                    pause
+                )  # longer each time, for one that cannot start would be started for ever
+                pause = min(2 * pause, _LONGEST_PAUSE)
                 server = _supervised(server)
             time.sleep(_POLL)
 

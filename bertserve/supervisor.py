@@ -284,5 +284,8 @@ def main() -> None:
         sys.exit(f"{sys.argv[1]} tells of no server")
     supervisor = Supervisor(server)
     host, port = server.addresses.ports()["supervisor_address"]
-    serve(supervisor, host, port)
+    try:
+        serve(supervisor, host, port)
+    except OSError as error:
+        sys.exit(f"{host}:{port} cannot be used ({error.strerror}); see supervisor_address")
     supervisor.run()

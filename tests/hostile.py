@@ -303,6 +303,7 @@ def _contents() -> Iterator[tuple[str, bytes]]:
         "too many workers": f"minWorkers: {1 << 40}\nbatchSize: 8\nmaxBatchDelay: 2",
         "a switch for workers": "minWorkers: true\nbatchSize: 8\nmaxBatchDelay: 2",
         "no UTF-8": "\udcff", "NUL": "a: \0", "a date": "minWorkers: 2020-99-99",
+        "a number of nothing": "a: !!int ''", "no time": "a: !!timestamp 'z'",
     }.items():  # fmt: skip
         yield (
             f"model-config.yaml is {what}",

@@ -117,6 +117,8 @@ def find_model(given: str, version: str | None, config: Path | None, options: Op
     from ..quality import archived, served
 
     if given.endswith(".mar") or Path(given).is_file():
+        if version:
+            raise ConfigError(f"{given} is an archive, of one version; leave --version out")
         return archived(Path(given), **options)
     name, _, of_name = given.partition("@")
     if version and of_name:

@@ -114,11 +114,11 @@ def calibration_line(found: Mapping[str, Any]) -> str:
         f"{found['method']}, on {origin['texts']:,} texts of {origin['data']}: "
         f"ECE {before:.4f} → {after:.4f}"
     ]
-    if "threshold" in found:
+    if found.get("threshold") is not None:
         parts.append(f"a label from {found['threshold']:.4f} on")
-    if "thresholds" in found:
+    if found.get("thresholds"):
         parts.append("a threshold for each label")
-    if "sets" in found:
+    if found.get("sets"):
         parts.append(f"prediction sets for {found['sets']['coverage']:.0%}")
     if origin["looks_seen"]:
         parts.append("the texts look as if the model was trained on them")

@@ -153,7 +153,24 @@ def test_the_supervisor_s_address_is_read_like_the_others(tmp_path: Path) -> Non
     config = read_config(tmp_path / "config.properties")
     assert config.supervisor == "http://127.0.0.1:9083"
     assert config.supervisor_fixed
-    assert config.ports()["supervisor_address"] == ("127.0.0.1", 9083)
+    assert config.ports()["supervisor_address"] == ("0.0.0.0", 9083)
+
+
+def test_the_supervisor_has_no_tls(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="for the supervisor has no TLS"):
+        read_config(write(tmp_path, "supervisor_address=https://127.0.0.1:9083"))
+
+
+@pytest.mark.parametrize("key", ["grpc_inference", "grpc_management"])
+@pytest.mark.parametrize("address", ["http://127.0.0.1", "127.0.0.1:7070", "", "a b", "[::1]:7070"])
+def test_addresses_of_grpc_are_checked(tmp_path: Path, key: str, address: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key}_address is .*the port is {key}_port"):
+        read_config(write(tmp_path, f"{key}_address={address}"))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "localhost", "::1", "[::1]", "0.0.0.0", "::"])
+def test_addresses_of_grpc_that_torchserve_reads(tmp_path: Path, address: str) -> None:
+    read_config(write(tmp_path, f"grpc_inference_address={address}")).ports()
 
 
 def test_an_envelope_of_the_environment_s_is_refused_like_the_file_s(

@@ -42,6 +42,21 @@ class TestRead:
         text = {"t.txt": "one", "t.jsonl": '{"text": "one"}', "t.csv": '"text",n\none,1'}[name]
         assert list(read_texts(lines("\ufeff" + text), name)) == ["one"]
 
+    @pytest.mark.parametrize("header", ["text;id", "text|id", "text\tid"])
+    def test_other_separators_are_no_part_of_a_text(self, header: str) -> None:
+        with pytest.raises(ConfigError, match="seems to have columns that .* stands between"):
+            list(read_texts(lines(f"{header}\ngood;1\n"), "t.csv"))
+        assert list(read_texts(lines(f"{header}\ngood;1\n"), "t.csv", header)) == ["good;1"]
+
+    @pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+    def test_a_quote_that_is_not_closed_swallows_nothing(self, name: str) -> None:
+        with pytest.raises(ConfigError, match="unexpected end of data"):
+            list(read_texts(lines('text\n"good\nbad\n'), name))
+
+    def test_numbers_that_json_does_not_have(self) -> None:
+        with pytest.raises(ConfigError, match="line 1: this is not JSON .NaN"):
+            list(read_texts(lines('{"text": "good", "id": NaN}'), "t.jsonl"))
+
     def test_the_only_column_needs_no_name(self) -> None:
         assert list(read_texts(lines("question\none\n"), "t.csv")) == ["one"]
 

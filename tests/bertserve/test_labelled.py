@@ -44,6 +44,12 @@ def test_columns_that_are_named(read: Any) -> None:
     assert found.indices.tolist() == [1]
 
 
+def test_pairs_are_known_by_any_row(read: Any) -> None:
+    first, second = '{"text": "one", "label": "a"}', '{"text": "o", "text_pair": "p", "label": "a"}'
+    with pytest.raises(ConfigError, match="line 1: there is no text in text_pair"):
+        read("t.jsonl", f"{first}\n{second}\n")
+
+
 def test_lines_of_json(read: Any) -> None:
     found = read("t.jsonl", '{"text": "one", "label": 1}\n\n{"text": "two", "label": "a"}\n')
     assert found.texts == ["one", "two"]
@@ -92,7 +98,9 @@ def test_any_number_of_independent_labels(read: Any, name: str, content: str) ->
         ("t.csv", "text,label\n ,a\n", "line 2: there is no text in text"),
         ("t.csv", "text,label\none\n", "line 2: None is no label"),
         ("t.csv", b"text,label\n\xff,a\n", "cannot be read"),
+        ("t.csv", 'text,label\n"one,a\ntwo,b\n', "unexpected end of data"),
         ("t.jsonl", "{\n", "line 1: this is not JSON"),
+        ("t.jsonl", '{"text": "one", "label": NaN}', "line 1: this is not JSON .NaN is no number"),
         ("t.jsonl", "[1]\n", "line 1: write an object"),
         ("t.jsonl", '{"text": 1, "label": "a"}', "line 1: there is no text"),
         ("t.jsonl", '{"text": "one", "label": ["a", "b"]}', "one label here, not 2"),

@@ -188,6 +188,12 @@ PATHS: dict[str, Callable[[str], object]] = {
 }
 
 
+def test_a_calibration_without_decisions_has_none() -> None:
+    without = {"threshold": None, "thresholds": None, "sets": None}
+    line = printing.calibration_line(calibration("temperature") | without)
+    assert line == printing.calibration_line(calibration("temperature"))
+
+
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("text", [EVERYTHING, *SEQUENCES])
 def test_nothing_that_is_printed_is_obeyed(path: str, text: str) -> None:

@@ -78,6 +78,30 @@ def test_a_server_is_found_by_its_process(config: Path) -> None:
     assert find(config) == server
 
 
+def test_a_server_of_a_release_without_a_supervisor_is_found(config: Path) -> None:
+    this = psutil.Process()
+    server = write_state(config, this.pid, this.create_time())
+    state = asdict(server)
+    del state["supervisor_pid"], state["supervisor_created"]
+    for name in ("supervisor", "supervisor_host", "supervisor_fixed", "envelope"):
+        del state["addresses"][name]
+    (Path(server.directory) / "server.json").write_text(json.dumps(state))
+    found = find(config)
+    assert (found.pid, found.supervisor()) == (server.pid, None)
+
+
+def test_a_server_that_does_not_answer_is_told(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "_ANSWER_TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # connections are taken, and no more
+        config.write_text(f"management_address=http://127.0.0.1:{silent.getsockname()[1]}")
+        this = psutil.Process()
+        server = write_state(config, this.pid, this.create_time())
+        with pytest.raises(ServerError, match="runs, process .*, and does not answer; look into"):
+            server.status()
+
+
 def test_another_process_with_its_pid_is_not_taken_for_it(config: Path) -> None:
     server = write_state(config, os.getpid(), psutil.Process().create_time() - 3600)
     assert server.process() is None
