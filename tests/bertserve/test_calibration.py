@@ -352,7 +352,7 @@ def test_what_was_calibrated_on_pairs_is_served_with_pairs(folder: Path, tmp_pat
         package(folder, name="t", version="2", output=tmp_path, texts=["alone"])
     with pytest.raises(PackageError, match='cannot be classified: .*"text_pair"'):
         score_archive(archive, ["alone"])
-    with pytest.raises(ConfigError, match="is of pairs, and .* has no second texts"):
+    with pytest.raises(ConfigError, match="calibrated on pairs, and .* no second texts"):
         calibrate(folder, write_data(tmp_path / "alone.csv"))
 
 

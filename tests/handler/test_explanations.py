@@ -84,7 +84,9 @@ def test_an_unknown_label_is_told_which_there_are(served: Pipeline) -> None:
 
 def test_many_labels_are_not_all_named() -> None:
     error = explanations._unknown_label([f"label{number}" for number in range(9)])
-    assert error.message.endswith("it has label0, label1, label2, label3, label4 and 4 more")
+    assert error.message.endswith(
+        'it has "label0", "label1", "label2", "label3", "label4" and 4 more'
+    )
 
 
 def test_the_probability_is_the_served_model_s(model_dir: Path) -> None:

@@ -172,7 +172,8 @@ def test_a_model_that_reads_embeddings_otherwise_is_not_explained(
         scaled = None if inputs_embeds is None else 1.5 * inputs_embeds
         return forward(inputs_embeds=scaled, **inputs)
 
-    monkeypatch.setattr(model, "forward", other)
+    # of the class: a model is put back after each text
+    monkeypatch.setattr(type(model), "forward", lambda _, **inputs: other(**inputs))
     with pytest.raises(NotOfTheModel):
         loaded.attribute(TEXTS[0])
 
@@ -189,6 +190,7 @@ def test_what_is_not_finite_is_no_explanation(
         output.logits = output.logits * math.nan
         return output
 
-    monkeypatch.setattr(model, "forward", other)
+    # of the class: a model is put back after each text
+    monkeypatch.setattr(type(model), "forward", lambda _, **inputs: other(**inputs))
     with pytest.raises(NotOfTheModel):
         loaded.attribute(TEXTS[0])
