@@ -81,7 +81,7 @@ def test_a_calibration_on_a_terminal(model_dir: Path, data: Path, tmp_path: Path
     assert (plain["decisions"], plain["model"]["options"]) == ({}, {"calibrated": False})
     assert plain["accuracy"] == found["accuracy"]  # a temperature changes no label
     assert plain["nll"] != found["nll"]
-    assert short["accuracy"] != found["accuracy"]
+    assert short["nll"] != found["nll"]  # an accuracy may be the same by chance
     assert short["decisions"]["threshold"]["level"] == found["decisions"]["threshold"]["level"]
     assert not any(text in evaluated.stdout for text in TEXTS)
 
