@@ -28,7 +28,8 @@ build(FOLDER)  # so that the tests' own pipelines have what an archive's have
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long, so that no process is left with it in the end."""
-    items.sort(key=lambda item: "end_to_end" not in item.path.parts)
+    longest = "test_long_texts.py"
+    items.sort(key=lambda item: (item.path.name != longest, "end_to_end" not in item.path.parts))
 
 
 @pytest.fixture(scope="session")
