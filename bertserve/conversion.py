@@ -105,10 +105,29 @@ def _merged(source: Path) -> Any:
 
 
 def adapter_base(source: Path) -> Path:
-    """The folder of an adapter's base: its own where the model lies beside it."""
-    if (source / "config.json").exists() and any(source.glob("model*.safetensors")):
+    """The folder of an adapter's base: its own where the model lies beside it.
+
+    PackageError where the adapter or its base has no weights in safetensors, or the base is not here.
+    """
+    config = _read_adapter(source)
+    if not (source / "adapter_model.safetensors").exists():
+        raise PackageError(
+            f"{source} has {ADAPTER} and no adapter_model.safetensors; save the adapter again with "
+            f"save_pretrained(), or delete {ADAPTER} if the model shall go without it"
+        )
+    base = _base_folder(source, str(config.get("base_model_name_or_path") or ""))
+    if not any(base.glob("model*.safetensors")):
+        raise PackageError(
+            f"{base} has no model.safetensors for the adapter of {source} to be merged into; load the "
+            "model there with transformers, and store it with save_pretrained()"
+        )
+    return base
+
+
+def _base_folder(source: Path, named: str) -> Path:
+    weights = [*source.glob("model*.safetensors"), *source.glob("pytorch_model*.bin")]
+    if (source / "config.json").exists() and weights:
         return source
-    named = str(_read_adapter(source).get("base_model_name_or_path") or "")
     for base in (Path(named), source / named):
         if named and (base / "config.json").exists():
             return base

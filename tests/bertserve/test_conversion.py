@@ -127,6 +127,29 @@ class TestAdapters:
         with pytest.raises(PackageError, match="'somebody/base' is no folder here; download it"):
             check_folder(adapter)
 
+    @pytest.mark.parametrize("is_beside", [True, False])
+    def test_a_base_that_is_a_pickle_is_named(
+        self, adapted: tuple[Path, torch.Tensor], folder: Path, is_beside: bool
+    ) -> None:
+        adapter, _ = adapted
+        (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+        edit(adapter / "adapter_config.json", base_model_name_or_path=str(folder))
+        source = self.beside(adapter, folder) if is_beside else adapter
+        with pytest.raises(
+            PackageError, match=f"{folder} has no model.safetensors for the adapter"
+        ):
+            check_folder(source, convert_weights=True)
+
+    def test_one_without_weights_is_named(
+        self, adapted: tuple[Path, torch.Tensor], folder: Path
+    ) -> None:
+        adapter, _ = adapted
+        (adapter / "adapter_model.safetensors").unlink()
+        with pytest.raises(
+            PackageError, match=r"and no adapter_model\.safetensors; save the adapter"
+        ):
+            check_folder(self.beside(adapter, folder))
+
     def test_without_peft_it_is_refused_and_the_base_is_not_served(
         self,
         adapted: tuple[Path, torch.Tensor],
