@@ -1,27 +1,21 @@
 """A fine-tuned BERT-family classifier behind TorchServe, in production.
 
-archive      from a Hugging Face folder to a `.mar` archive, and what is in one
-config       where a server listens, from its config.properties
-server       start, find, watch and stop a TorchServe
-keys         the tokens that TorchServe wants to see
-client       classify texts over HTTP and gRPC: Client, GrpcClient and their asynchronous twins
-results      what clients send and get
-conversation, waiting, over_http, over_grpc, batches, protos
-             what the clients are made of
-interrupts   Ctrl-C while something must not be left half done
-errors       what goes wrong, as one tree
-files        texts from files, results to files
-evaluation, comparison, report, quality
-             how good a model is on labelled texts, two side by side, as a page of HTML
-calibration  probabilities that can be believed, and levels for decisions, from labelled texts
-scoring      logits of many texts, by an archive or a served model
-explanations which words carried a prediction, as a page of HTML
-cli          the commands
+archives/   from a Hugging Face folder to a `.mar` archive, and what is in one
+serving/    TorchServe started, watched and stopped
+versions/   what a server serves, and how that is changed
+clients/    classify texts over HTTP and gRPC: Client, GrpcClient and their asynchronous twins
+quality/    how good a model is on labelled texts, and probabilities that can be believed
+cli/        the commands
+handler/    what runs inside TorchServe's workers, and travels in every archive
+protos/     TorchServe's gRPC APIs
+system/     signals, processes, folders
+inputs      what is classified
+errors      what goes wrong, as one tree
 """
 
-from .client import AsyncClient, AsyncGrpcClient, Client, GrpcClient
+from .clients import AsyncClient, AsyncGrpcClient, Client, Explanation, GrpcClient, Prediction, Word
 from .errors import BertserveError, ClientError, TextError
-from .results import Explanation, Pair, Prediction, Word
+from .inputs import Pair
 
 __all__ = [
     "AsyncClient",

@@ -14,16 +14,15 @@ from typing import Any
 import torch
 
 try:
-    from handler import checksums, device, wire
+    from handler import checksums, wire
+    from handler.engine import choose_device
     from handler.errors import LoadError
+    from handler.heartbeat import Heartbeat
     from handler.metrics import Reporter
     from handler.pipeline import Pipeline
-    from handler.pulse import Pulse
     from handler.reader import read_in_large_pieces
     from handler.settings import read_settings
     from handler.torchserve import largest_answer
-    from handler.wire.encoding import WRITER
-    from handler.wire.rows import keep_bodies_raw
 except ImportError as error:
     # TorchServe takes an ImportError for a missing file and hides it behind one of its own
     raise RuntimeError(f"the handler cannot be imported: {error}") from error
@@ -53,7 +52,7 @@ class BertHandler:
 
     def initialize(self, context: Any) -> None:
         """Check and load the archive; a LoadError says in one sentence why it cannot be served."""
-        keep_bodies_raw()
+        wire.keep_bodies_raw()
         archive = Path(context.system_properties["model_dir"])
         if Path(checksums.__file__).resolve().parent != (archive / "handler").resolve():
             raise LoadError(
@@ -62,13 +61,13 @@ class BertHandler:
             )
         digests = checksums.verify(archive)
         self.largest_answer = largest_answer()
-        self.pulse = Pulse()
+        self.heartbeat = Heartbeat()
         config = context.model_yaml_config
         self.settings = read_settings(config.get("handler"))
         self.pipeline = Pipeline(
             archive / "model",
             self.settings,
-            device.choose_device(context.system_properties["gpu_id"]),
+            choose_device(context.system_properties["gpu_id"]),
             workers=config.get("minWorkers") or 1,
             # TorchServe kills a worker that does not answer in time, with all the requests of its batch
             time_limit=(config.get("responseTimeout") or 60) / 4,
@@ -86,12 +85,12 @@ class BertHandler:
         names = (self.description["model"], self.description["version"])
         Reporter(self.metrics, context.metrics, *names, self.pipeline.classifier.device).start()
         logger.info("serving %(model)s %(version)s on %(device)s", self.description)
-        if WRITER != "orjson":
+        if wire.WRITER != "orjson":
             logger.warning("orjson is not installed: answers are written more slowly without it")
 
     def handle(self, rows: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
         """Answer one batch; TorchServe calls this with the parameters of each request."""
-        with self.pulse.busy():
+        with self.heartbeat.busy():
             return self._answer(rows, context)
 
     def _answer(self, rows: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:

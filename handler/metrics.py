@@ -6,7 +6,8 @@
 
 Counting is cheap, so it is done for each batch. Once a second the sums since the last time are told to
 TorchServe, which adds up those of all workers and shows them at its metrics address. It tells metrics
-apart by a file, bertserve/metrics.yaml, where each has its labels; `model` and `version` come first.
+apart by a file, bertserve/serving/config/metrics.yaml, where each has its labels; `model` and `version`
+come first.
 """
 
 from __future__ import annotations

@@ -16,21 +16,29 @@ from typing import Any, TypeVar
 import torch
 import transformers
 
-from .calibration import Calibration
-from .calibration_file import read_calibration
-from .chunks import pieces, together
-from .classifier import Classifier
-from .decisions import Decisions
-from .device import choose_precision, use_threads
+from .engine import (
+    Classifier,
+    RandomTexts,
+    check_vocabulary,
+    choose_precision,
+    load_model,
+    longest_input,
+    use_threads,
+)
 from .errors import LoadError, RequestError
 from .explanations import Explainer
-from .labels import choose_activation, name_labels, problem_type
 from .metrics import Metrics
-from .model import check_vocabulary, load_model, longest_input
-from .probabilities import predictions
-from .random_texts import RandomTexts
+from .probabilities import (
+    Calibration,
+    Decisions,
+    choose_activation,
+    name_labels,
+    predictions,
+    problem_type,
+    read_calibration,
+)
 from .settings import Settings
-from .tokenizer import Tokenizer, load_tokenizer
+from .text import Tokenizer, aggregate, all_chunks, load_tokenizer
 from .values import Encoding, Prediction, Text
 
 logger = logging.getLogger(__name__)
@@ -128,9 +136,9 @@ class Pipeline:
 
     def _classify(self, encodings: list[Encoding]) -> list[Prediction | RequestError]:
         with self.metrics.time("forward"):
-            logits, problems = self.classifier(pieces(encodings), self.time_limit)
+            logits, problems = self.classifier(all_chunks(encodings), self.time_limit)
         with self.metrics.time("probabilities"):
-            logits, problems = together(logits, problems, encodings, self.settings.aggregation)
+            logits, problems = aggregate(logits, problems, encodings, self.settings.aggregation)
             results = predictions(
                 logits, encodings, self.labels, self.activation, self.calibration, self.decisions
             )

@@ -15,8 +15,8 @@ import pytest
 import transformers
 
 import tiny
-from bertserve.handler.kernels import FOLDER
-from bertserve.kernels import build
+from bertserve.archives.kernels import build
+from bertserve.handler.engine.kernels import FOLDER
 from once import made_once
 
 ROOT = Path(__file__).parent.parent
@@ -28,8 +28,7 @@ build(FOLDER)  # so that the tests' own pipelines have what an archive's have
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long, so that no process is left with it in the end."""
-    longest = "test_long_texts.py"
-    items.sort(key=lambda item: (item.path.name != longest, "end_to_end" not in item.path.parts))
+    items.sort(key=lambda item: "end_to_end" not in item.path.parts)
 
 
 @pytest.fixture(scope="session")

@@ -20,12 +20,12 @@ from urllib.parse import urlsplit
 import grpc
 import psutil
 
-from bertserve.client import Client, GrpcClient
+from bertserve.clients.client import Client, GrpcClient
+from bertserve.clients.keys import bearer
 from bertserve.errors import BertserveError
-from bertserve.keys import bearer
 from bertserve.protos import inference_pb2
-from bertserve.server import Server
-from bertserve.versions import Versions
+from bertserve.serving.server import Server
+from bertserve.versions.versions import Versions
 from serving import wait_until
 
 TEXT = "good film"

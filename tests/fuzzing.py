@@ -20,9 +20,9 @@ import psutil
 
 import bodies
 import stubs
+from bertserve.clients.keys import bearer
 from bertserve.errors import ServerError
-from bertserve.keys import bearer
-from bertserve.server import Server
+from bertserve.serving.server import Server
 from bodies import Call
 from handler.errors import STATUS_OF
 

@@ -25,8 +25,8 @@ import psutil
 import trustme
 
 from bertserve import Client, GrpcClient
-from bertserve.config import Config
-from bertserve.keys import bearer
+from bertserve.clients.keys import bearer
+from bertserve.serving.config import Config
 from serving import ROOT, free_ports, http_server, wait_until
 
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")

@@ -18,11 +18,11 @@ from typing import TypeVar
 
 import httpx
 
+from bertserve.clients.keys import bearer
 from bertserve.handler.checksums import FILE_NAME
 from bertserve.handler.pipeline import Pipeline
-from bertserve.keys import bearer
-from bertserve.server import Server
-from bertserve.versions import Versions
+from bertserve.serving.server import Server
+from bertserve.versions.versions import Versions
 
 Found = TypeVar("Found")
 

@@ -37,7 +37,9 @@ def test_the_table_of_settings_is_complete() -> None:
 
 
 def test_the_tables_of_metrics_are_complete() -> None:
-    declared = yaml.safe_load((ROOT / "bertserve" / "metrics.yaml").read_text())
+    declared = yaml.safe_load(
+        (ROOT / "bertserve" / "serving" / "config" / "metrics.yaml").read_text()
+    )
     dimensions = {
         metric["name"]: set(metric["dimensions"])
         for group in ("ts_metrics", "model_metrics")

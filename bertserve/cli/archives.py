@@ -10,12 +10,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from .. import archive as archives
-from .. import inspection
+from .. import archives
 from ..handler.settings import Settings
-from .inputs import texts_of
+from .app import Aggregation, AsJson, LongText, MaxLength, Precision, Stride, app, out
 from .printing import calibration_line, print_json, progress_line
-from .program import Aggregation, AsJson, LongText, MaxLength, Precision, Stride, app, out
+from .texts import texts_of
 
 
 @app.command()
@@ -95,7 +94,7 @@ def package(
             force=force,
             report=lambda step: steps.update(task, description=step),
         )
-    found = inspection.inspect(built)
+    found = archives.inspect(built)
     if as_json:
         keys = ("archive", "sha256", "against_float32", "kernels")
         print_json({key: found[key] for key in keys})
@@ -114,7 +113,7 @@ def inspect(
     as_json: AsJson = False,
 ) -> None:
     """Show what an archive holds: labels, precision, calibration, checksums."""
-    found = inspection.inspect(archive)
+    found = archives.inspect(archive)
     if as_json:
         print_json(found)
         return

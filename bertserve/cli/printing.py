@@ -13,11 +13,10 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from ..clients import Model, Prediction, Row
 from ..errors import TextError
-from ..files import Row
-from ..results import Model, Prediction
-from .program import err, out
-from .shown import as_json
+from .app import err, out
+from .terminal import as_json
 
 _BAR = 20
 _SCREENFUL = 64

@@ -11,12 +11,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from .. import rollout as rollouts
-from .. import server as servers
-from ..interrupts import as_ctrl_c
-from ..rollout import Limits
-from ..versions import Versions
-from .inputs import texts_of
+from .. import serving
+from ..system import as_ctrl_c
+from ..versions import Limits, Versions
+from ..versions import rollback as roll_back
+from ..versions import rollout as roll_out
+from .app import AsJson, ConfigFile, Name, Version, app, models, out
 from .printing import (
     calibration_line,
     print_change,
@@ -25,7 +25,7 @@ from .printing import (
     steps_listed,
     version_as_json,
 )
-from .program import AsJson, ConfigFile, Name, Version, app, models, out
+from .texts import texts_of
 
 # what `models compare` shows of each version, and how
 _COMPARED = {
@@ -80,10 +80,10 @@ def rollout(
     as_json: AsJson = False,
 ) -> None:
     """Make an archive the default version of its model, or leave everything as it was."""
-    server = servers.find(config)
+    server = serving.find(config)
     as_ctrl_c()
     with steps_listed() as report:
-        outcome = rollouts.rollout(
+        outcome = roll_out(
             server,
             archive,
             texts=texts_of(texts) or (),
@@ -114,8 +114,8 @@ def rollback(name: Name, config: ConfigFile = None, as_json: AsJson = False) -> 
     """Make the version that was the default before the default again."""
     with progress_line() as steps:
         task = steps.add_task("")
-        model = rollouts.rollback(
-            servers.find(config), name, lambda step: steps.update(task, description=step)
+        model = roll_back(
+            serving.find(config), name, lambda step: steps.update(task, description=step)
         )
     print_change(model, as_json)
 
@@ -134,7 +134,7 @@ def canary(
     as_json: AsJson = False,
 ) -> None:
     """Send a share of the requests of our clients on this machine to a version."""
-    Versions(servers.find(config)).canary(name, version, percent, by.value)
+    Versions(serving.find(config)).canary(name, version, percent, by.value)
     if as_json:
         print_json({"name": name, "version": version, "percent": percent, "by": by.value})
     elif percent:
@@ -146,7 +146,7 @@ def canary(
 @models.command("list")
 def list_models(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Every version of every model: workers, queue, precision, labels, memory, the default one."""
-    versions = Versions(servers.find(config))
+    versions = Versions(serving.find(config))
     found = []
     for model in versions.all():
         described = versions.description(model)
@@ -186,7 +186,7 @@ def describe(
     as_json: AsJson = False,
 ) -> None:
     """One version of a model, as its workers describe it."""
-    server = servers.find(config)
+    server = serving.find(config)
     model = Versions(server).one(name, version)
     with server.client(name, version=model.version) as client:
         found = {**version_as_json(model), **asdict(client.describe())}
@@ -216,7 +216,7 @@ def register(
     """Serve one more version, beside those that are served."""
     with progress_line() as steps:
         steps.add_task(f"loading {archive.name}")
-        model = Versions(servers.find(config)).register(archive, workers)
+        model = Versions(serving.find(config)).register(archive, workers)
     print_change(model, as_json)
 
 
@@ -233,7 +233,7 @@ def scale(
     """Have so many workers."""
     with progress_line() as steps:
         steps.add_task("waiting for the workers")
-        model = Versions(servers.find(config)).scale(name, version, workers)
+        model = Versions(serving.find(config)).scale(name, version, workers)
     print_change(model, as_json)
 
 
@@ -242,7 +242,7 @@ def set_default(
     name: Name, version: Version, config: ConfigFile = None, as_json: AsJson = False
 ) -> None:
     """Answer requests that name no version with this one."""
-    versions = Versions(servers.find(config))
+    versions = Versions(serving.find(config))
     versions.set_default(name, version)
     print_change(versions.one(name, version), as_json)
 
@@ -252,7 +252,7 @@ def unregister(
     name: Name, version: Version, config: ConfigFile = None, as_json: AsJson = False
 ) -> None:
     """Serve a version no more, and move its archive to retired/ in the model store."""
-    Versions(servers.find(config)).unregister(name, version)
+    Versions(serving.find(config)).unregister(name, version)
     if as_json:
         print_json({"unregistered": {"name": name, "version": version}})
     else:
@@ -267,7 +267,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """What versions have done since the server was started, side by side."""
-    found = Versions(servers.find(config)).compare(name, *versions)
+    found = Versions(serving.find(config)).compare(name, *versions)
     if as_json:
         print_json([asdict(each) for each in found])
         return

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import RequestError
 from ..values import Prediction, Request
-from .encoding import to_json
+from .json_writer import to_json
 from .open_inference import RefusedInfer
 from .requests import Describe, Refused, refuse
 from .rows import Row

@@ -18,15 +18,7 @@ from typing import Any
 from ..errors import RequestError, overall_status
 from ..settings import Settings
 from ..values import Prediction, Text
-from .checks import (
-    checked_list,
-    choice,
-    each,
-    long_text,
-    mapping,
-    positive,
-    refuse_unknown,
-)
+from .checks import checked_list, choice, each, long_text, mapping, positive, refuse_unknown
 from .native import read_item
 
 _ACTIVATIONS = ("softmax", "sigmoid", "none")

@@ -20,15 +20,7 @@ from ..errors import RequestError, overall_status
 from ..settings import Settings
 from ..values import Decision, Prediction, Text
 from .body import kind
-from .checks import (
-    boolean,
-    checked_list,
-    checked_text,
-    each,
-    long_text,
-    positive,
-    refuse_unknown,
-)
+from .checks import boolean, checked_list, checked_text, each, long_text, positive, refuse_unknown
 
 _TEXT_KEYS = frozenset({"text", "text_pair"})
 _OPTIONS = frozenset({"top_k", "max_length", "long_text", "truncate", "calibrated", "details"})

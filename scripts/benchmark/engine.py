@@ -19,12 +19,12 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig
 
+from bertserve.archives.kernels import build as build_kernels
+from bertserve.handler.engine.kernels import FOLDER
 from bertserve.handler.errors import RequestError
-from bertserve.handler.kernels import FOLDER
 from bertserve.handler.pipeline import Pipeline
 from bertserve.handler.settings import Settings
 from bertserve.handler.values import Text
-from bertserve.kernels import build
 
 RATES = ("float32", "bfloat16", "int8")
 _TOKENS = 2_048  # rows of the matrices, as many as a micro-batch of the engine has
@@ -34,7 +34,7 @@ _RATE_SECONDS = 0.05  # for each shape
 
 def main() -> None:
     model_dir, precision, jobs = sys.argv[1:]
-    build(FOLDER)  # what an archive brings along
+    build_kernels(FOLDER)  # what an archive brings along
     print(json.dumps(measure(Path(model_dir), precision, json.loads(Path(jobs).read_bytes()))))
 
 

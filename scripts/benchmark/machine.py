@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from bertserve.handler.device import cpu_cores
+from bertserve.handler.engine import cpu_cores
 
 # the instructions that matrix products are made of
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "i8mm")

@@ -20,11 +20,10 @@ from unittest import mock
 import psutil
 import ts
 
-from bertserve.archive import package
-from bertserve.config import read_config
+from bertserve.archives import package
+from bertserve.clients import bearer
 from bertserve.handler.settings import Settings
-from bertserve.keys import bearer
-from bertserve.server import Server, start
+from bertserve.serving import Server, read_config, start
 
 from .environments import environment
 from .load import send
@@ -38,10 +37,10 @@ WITHOUT_LOGS = "with TorchServe's logging"
 WITHOUT_READER = "with TorchServe's message reader"
 # what a frame of a worker's stack works on; the first that is found counts
 _PARTS = {
-    "encode (handler/kernels": "the encoder, one call",
-    "(handler/classifier.py": "the rest of the model",
-    "(handler/tokenizer.py": "tokenizing",
-    "(handler/probabilities.py": "probabilities",
+    "encode (handler/engine/kernels": "the encoder, one call",
+    "(handler/engine/classifier.py": "the rest of the model",
+    "(handler/text/tokenizer.py": "tokenizing",
+    "(handler/probabilities/activation.py": "probabilities",
     "(handler/wire": "reading requests, writing answers",
     "retrieve_msg (ts/": "TorchServe's messages",
     "(ts/": "the rest of TorchServe's worker",
@@ -63,7 +62,11 @@ def serving(folder: Path, settings: Settings, log_config: Path | None = None) ->
     package(MODEL_DIR, name=MODEL, version="1.0", output=folder, settings=settings, force=True)
     config = folder / "config.properties"
     config.write_text(on_free_ports((ROOT / "config.properties").read_text()))
-    own = mock.patch("bertserve.server._LOG_CONFIG", log_config) if log_config else mock.MagicMock()
+    own = (
+        mock.patch("bertserve.serving.starting._LOG_CONFIG", log_config)
+        if log_config
+        else mock.MagicMock()
+    )
     with own:
         server = start(read_config(config), folder)
     try:

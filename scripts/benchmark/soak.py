@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 
+from bertserve.clients import bearer
 from bertserve.handler.settings import Settings
-from bertserve.keys import bearer
 
 from .load import send
 from .profile import serving, write_bodies

@@ -22,11 +22,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
 import tiny
-from handler import attention, classifier, packed
-from handler.classifier import Classifier
-from handler.model import keep_head_exact
-from handler.modules import Replacement, steady_on_gpu
-from handler.packed import PackedModel
+from handler.engine import Classifier, attention, classifier, packing
+from handler.engine.loading import keep_head_exact
+from handler.engine.modules import Replacement, batch_invariant_on_gpu
+from handler.engine.packing import PackedModel
 from handler.values import Encoding
 
 from . import checks, models
@@ -91,7 +90,7 @@ def _model(
     with (
         mock.patch.object(attention, "to_device", to_device),
         mock.patch.object(classifier, "inputs_to_device", inputs),
-        mock.patch.object(packed, "inputs_to_device", inputs),
+        mock.patch.object(packing, "inputs_to_device", inputs),
         mock.patch.object(torch.cuda, "get_device_capability", return_value=capability),
         mock.patch.object(torch.cuda, "empty_cache"),
         # numbers that are known are not computed on the GPU after all
@@ -142,7 +141,7 @@ def _drive(
 ) -> Found:
     texts = [Encoding([7] * length, [0] * length, truncated=False) for length in _LENGTHS]
     _expect(made._padded(texts))
-    Replacement(model, steady_on_gpu)
+    Replacement(model, batch_invariant_on_gpu)
     _expect(made._padded(texts))
     _embedded(model)
     name, attend = attention.choose_attention(_DEVICE, dtype)

@@ -16,8 +16,8 @@ import torch
 from transformers import BertConfig
 
 import tiny
-from handler.classifier import Classifier
-from handler.tokenizer import Tokenizer
+from handler.engine import Classifier
+from handler.text import Tokenizer
 from handler.values import Encoding, Text
 
 from . import models

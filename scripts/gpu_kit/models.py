@@ -18,8 +18,8 @@ from transformers import (
 from transformers.utils import logging
 
 import tiny
-from handler.classifier import Classifier
-from handler.model import keep_head_exact
+from handler.engine import Classifier
+from handler.engine.loading import keep_head_exact
 from handler.values import Encoding
 
 LONGEST = 512  # tokens

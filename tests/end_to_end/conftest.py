@@ -11,12 +11,13 @@ import pytest
 import torch
 
 import tiny
-from bertserve import archive
-from bertserve.archive import package
-from bertserve.config import read_config
+from bertserve.archives import packaging as archive
+from bertserve.archives.packaging import package
 from bertserve.handler.pipeline import Pipeline
 from bertserve.handler.settings import Settings
-from bertserve.server import Server, start
+from bertserve.serving.config import read_config
+from bertserve.serving.server import Server
+from bertserve.serving.starting import start
 from once import made_once
 from serving import ROOT, Model, Served, write_config
 

@@ -16,7 +16,7 @@ import torch
 from transformers import pipeline
 
 from bertserve import AsyncClient, AsyncGrpcClient, Prediction, TextError
-from bertserve.keys import bearer
+from bertserve.clients.keys import bearer
 from serving import Served
 
 REQUESTS_AT_ONCE = 8

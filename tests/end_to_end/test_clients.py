@@ -13,11 +13,11 @@ import pytest
 
 import tiny
 from bertserve import AsyncClient, AsyncGrpcClient, Client, GrpcClient, Pair, Prediction, TextError
-from bertserve.archive import usual_workers
+from bertserve.archives.packaging import usual_workers
 from bertserve.errors import KeyRefused, ModelNotFound
 from bertserve.handler.values import Prediction as Expected
 from bertserve.handler.values import Text
-from bertserve.server import Server
+from bertserve.serving.server import Server
 from serving import Served
 
 Make = Callable[..., Any]

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 import tiny
-from bertserve.keys import bearer
+from bertserve.clients.keys import bearer
 from documents import Example, blocks, examples, shape
 from serving import ROOT, Served, environment, write_config
 

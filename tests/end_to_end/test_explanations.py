@@ -11,10 +11,10 @@ import pytest
 
 import tiny
 from bertserve import AsyncClient, AsyncGrpcClient, Explanation, Pair, TextError
+from bertserve.clients.http_transport import read_response
+from bertserve.clients.keys import bearer
 from bertserve.handler.errors import RequestError
 from bertserve.handler.values import Explain, Prediction, Text
-from bertserve.keys import bearer
-from bertserve.over_http import read_response
 from serving import Served, wait_until
 
 TEXT = "The service was slow, but the food was great!"

@@ -13,13 +13,14 @@ import httpx
 import psutil
 import pytest
 
-from bertserve.config import read_config
+from bertserve.clients.keys import Kind, bearer, read_api_key
 from bertserve.errors import BertserveError, KeyRefused
-from bertserve.keys import Kind, bearer, read_api_key
-from bertserve.management import change
 from bertserve.protos import inference_pb2, inference_pb2_grpc, management_pb2
-from bertserve.server import Server, start
-from bertserve.versions import Versions
+from bertserve.serving.config import read_config
+from bertserve.serving.management import change
+from bertserve.serving.server import Server
+from bertserve.serving.starting import start
+from bertserve.versions.versions import Versions
 from faults import our_callers
 from serving import wait_until, write_config
 

@@ -15,11 +15,12 @@ import pytest
 from sklearn import metrics
 
 from bertserve import Pair, Prediction
-from bertserve.config import read_config
-from bertserve.results import Input
-from bertserve.scaling import plain
-from bertserve.scoring import Scores, score_archive, score_served
-from bertserve.server import Server, start
+from bertserve.inputs import Input
+from bertserve.quality.calibration.scaling import plain
+from bertserve.quality.scores import Scores, score_archive, score_served
+from bertserve.serving.config import read_config
+from bertserve.serving.server import Server
+from bertserve.serving.starting import start
 from serving import environment, write_config
 from trained import TOPICS, Example, pairs, topics, train
 

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 import tiny
+from bertserve.clients.keys import bearer
 from bertserve.handler.values import Prediction, Text
-from bertserve.keys import bearer
 from serving import Served
 
 REQUESTS = 2_000

@@ -24,13 +24,14 @@ import pytest
 import torch
 
 import tiny
-from bertserve.archive import package
-from bertserve.config import read_config
+from bertserve.archives.packaging import package
+from bertserve.clients.keys import bearer
+from bertserve.clients.results import Prediction
 from bertserve.errors import TextError
 from bertserve.handler.settings import Settings
-from bertserve.keys import bearer
-from bertserve.results import Prediction
-from bertserve.server import Server, start
+from bertserve.serving.config import read_config
+from bertserve.serving.server import Server
+from bertserve.serving.starting import start
 from serving import ROOT, free_ports, write_config
 
 DEPLOY = ROOT / "deploy"

@@ -17,12 +17,13 @@ import pytest
 import stubs
 import tiny
 from bertserve import Client, Prediction
-from bertserve.archive import package
-from bertserve.config import Config, read_config
+from bertserve.archives.packaging import package
 from bertserve.errors import ClientError, KeyRefused, ModelNotFound, Unavailable
 from bertserve.handler.settings import Settings
-from bertserve.server import Server, start
-from bertserve.versions import Versions
+from bertserve.serving.config import Config, read_config
+from bertserve.serving.server import Server
+from bertserve.serving.starting import start
+from bertserve.versions.versions import Versions
 from documents import blocks
 from fakes import near
 from proxied import (

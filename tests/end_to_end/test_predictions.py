@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 import tiny
+from bertserve.clients.keys import bearer
 from bertserve.handler.values import Prediction as Expected
 from bertserve.handler.values import Text
-from bertserve.keys import bearer
 from serving import Served
 
 

@@ -23,8 +23,8 @@ from tritonclient.utils import InferenceServerException  # type: ignore[import-u
 
 import stubs
 import tiny
+from bertserve.clients.keys import bearer
 from bertserve.handler.values import Prediction, Text
-from bertserve.keys import bearer
 from serving import Served, environment
 
 KSERVE = "kserve==0.21.0"

@@ -14,15 +14,19 @@ from pathlib import Path
 import pytest
 
 import tiny
-from bertserve import rollout as rollouts
-from bertserve.canary import Canary, read_canaries
-from bertserve.client import Client
-from bertserve.config import read_config
+from bertserve.archives.inspection import golden
+from bertserve.clients.canary import Canary, read_canaries
+from bertserve.clients.client import Client
 from bertserve.errors import RolloutFailed, ServerError
-from bertserve.inspection import golden
-from bertserve.rollout import Limits, rollback, rollout
-from bertserve.server import Server, alone, find, start
-from bertserve.versions import RETIRED, Versions
+from bertserve.serving.config import read_config
+from bertserve.serving.server import Server, find
+from bertserve.serving.starting import start
+from bertserve.serving.state import alone
+from bertserve.versions import rollouts
+from bertserve.versions.checks import Limits
+from bertserve.versions.rollbacks import rollback
+from bertserve.versions.rollouts import rollout
+from bertserve.versions.versions import RETIRED, Versions
 from faults import kill_front_end, our_callers
 from serving import environment, served, spoil, wait_until, write_config
 
@@ -51,7 +55,7 @@ def server(config: Path) -> Server:
     return find(config)
 
 
-@pytest.mark.parametrize("step", ["_prove", "compare", "_check", "_watch"])
+@pytest.mark.parametrize("step", ["prove", "compare", "check_comparison", "watch_default"])
 def test_a_failure_at_each_step_puts_everything_back(
     step: str, archives: list[Path], server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,12 +20,14 @@ import psutil
 import pytest
 
 import tiny
-from bertserve.archive import package
-from bertserve.config import read_config
+from bertserve.archives.inspection import inspect
+from bertserve.archives.packaging import package
+from bertserve.clients.keys import bearer
 from bertserve.errors import ConfigError, NotRunning, ServerError
-from bertserve.inspection import inspect
-from bertserve.keys import bearer
-from bertserve.server import Server, find, start, state_directory
+from bertserve.serving.config import read_config
+from bertserve.serving.server import Server, find
+from bertserve.serving.starting import start
+from bertserve.serving.state import state_directory
 from serving import Served, environment, spoil, write_config
 
 Start = Callable[..., Server]
@@ -94,7 +96,7 @@ class TestFailures:
             start(read_config(write_config(tmp_path)), store)
 
     def test_a_handler_that_cannot_be_imported(self, store: Path, tmp_path: Path) -> None:
-        spoil(store / "tiny-1.10.mar", "handler/batching.py", b"import missing_module")
+        spoil(store / "tiny-1.10.mar", "handler/engine/batching.py", b"import missing_module")
         with pytest.raises(
             ServerError,
             match="tiny 1.10 does not load: the handler cannot be imported: No module named 'missing",

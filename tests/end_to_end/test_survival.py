@@ -22,13 +22,13 @@ import pytest
 
 import tiny
 from bertserve import Prediction
-from bertserve import server as servers
-from bertserve.config import read_config
 from bertserve.errors import BertserveError, NotRunning
-from bertserve.metrics import Metrics
-from bertserve.rollout import rollout
-from bertserve.server import Server, find, start
-from bertserve.versions import Versions
+from bertserve.serving.config import read_config
+from bertserve.serving.server import Server, find
+from bertserve.serving.starting import start
+from bertserve.versions.metrics import Metrics
+from bertserve.versions.rollouts import rollout
+from bertserve.versions.versions import Versions
 from faults import (
     Seen,
     fill_disk,
@@ -144,7 +144,7 @@ def test_a_worker_that_torchserve_has_lost_is_brought_back(
     archives: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With TorchServe's own classes: its thread ends, and it goes on saying READY."""
-    monkeypatch.setattr(servers, "mend", lambda _: None)
+    monkeypatch.setattr("bertserve.serving.starting.mend", lambda _: None)
     store = tmp_path / "store"
     store.mkdir()
     shutil.copy(archives[0], store)
@@ -267,7 +267,7 @@ def test_memory_of_a_gpu_runs_out(archives: list[Path], server: Server, tmp_path
     """Simulated: a version whose micro-batches of more than 60 tokens find no memory."""
     scarce = Path(shutil.copy(archives[1], tmp_path))
     with zipfile.ZipFile(scarce) as whole:
-        code = whole.read("handler/classifier.py").decode()
+        code = whole.read("handler/engine/classifier.py").decode()
     flag = tmp_path / "scarce"
     begin = '"""Logits of one micro-batch, on the device."""\n'
     assert begin in code
@@ -277,7 +277,7 @@ def test_memory_of_a_gpu_runs_out(archives: list[Path], server: Server, tmp_path
         '            raise torch.OutOfMemoryError("CUDA out of memory")\n'
     )
     code = code.replace(begin, begin + fault)
-    spoil(scarce, "handler/classifier.py", code.encode(), unnoticed=True)
+    spoil(scarce, "handler/engine/classifier.py", code.encode(), unnoticed=True)
     versions = Versions(server)
     versions.register(scarce)
     flag.touch()

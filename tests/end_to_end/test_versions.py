@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bertserve.clients.keys import bearer
 from bertserve.errors import ModelNotFound, PackageError, ServerError
-from bertserve.keys import bearer
-from bertserve.server import Server
-from bertserve.versions import RETIRED, Versions
+from bertserve.serving.server import Server
+from bertserve.versions.versions import RETIRED, Versions
 from faults import our_callers
 from serving import environment, served, wait_until, write_config
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import handler
-from bertserve.archive import package
+from bertserve.archives.packaging import package
 from serving import ROOT, environment
 
 
@@ -34,10 +34,10 @@ def test_the_wheel_holds_the_handler_and_nothing_else_beside_bertserve(wheel: Pa
             packed = contents.read(f"bertserve/handler/{path.relative_to(source).as_posix()}")
             assert packed == path.read_bytes()
         assert (
-            contents.read("bertserve/config.properties")
+            contents.read("bertserve/serving/config.properties")
             == (ROOT / "config.properties").read_bytes()
         )
-        assert {"bertserve/log4j2.xml", "bertserve/py.typed"} < set(names)
+        assert {"bertserve/serving/log4j2.xml", "bertserve/py.typed"} < set(names)
 
 
 def test_package_works_from_the_wheel_and_gives_the_same_archive(

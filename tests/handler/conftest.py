@@ -12,7 +12,7 @@ import pytest
 
 import fakes
 import handler
-from bertserve.archive import lay_out
+from bertserve.archives.packaging import lay_out
 from handler.bert_handler import BertHandler
 
 

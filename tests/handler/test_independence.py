@@ -35,7 +35,7 @@ def test_the_handler_is_imported_without_the_rest_of_the_project(tmp_path: Path)
     shutil.copytree(HANDLER, tmp_path / "handler", ignore=shutil.ignore_patterns("__pycache__"))
     block = (
         "import sys; sys.modules |= dict.fromkeys(('bertserve', 'captum', 'orjson')); "
-        "import handler.bert_handler, handler.wire.encoding as encoding; "
+        "import handler.bert_handler, handler.wire.json_writer as encoding; "
         "assert encoding.to_json({'\u00e4': [0.1, None]}) == '{\"\u00e4\":[0.1,null]}'.encode()"
     )
     subprocess.run(

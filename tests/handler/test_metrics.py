@@ -12,7 +12,7 @@ from handler.errors import RequestError
 from handler.metrics import CONFIDENCE, ENTROPY, STEPS, Metrics, Reporter
 from handler.values import Decision, Prediction
 
-DECLARED = Path(bertserve.__file__).parent / "metrics.yaml"
+DECLARED = Path(bertserve.__file__).parent / "serving" / "config" / "metrics.yaml"
 CPU = torch.device("cpu")
 
 

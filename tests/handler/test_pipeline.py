@@ -8,7 +8,7 @@ import torch
 from transformers import pipeline as hugging_face
 
 import tiny
-from handler.attention import choose_attention
+from handler.engine.attention import choose_attention
 from handler.errors import LoadError, RequestError
 from handler.pipeline import Pipeline, past_errors
 from handler.settings import Settings

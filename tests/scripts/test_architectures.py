@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import handler.classifier
+import handler.engine.classifier
 from documents import ROOT, table
 
 
@@ -25,7 +25,7 @@ def script() -> Any:
 def planted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Zeros for token types are sent to models whose tokenizers give none."""
     everything = ["input_ids", "attention_mask", "token_type_ids"]
-    monkeypatch.setattr(handler.classifier, "inputs_of", lambda *_: everything)
+    monkeypatch.setattr(handler.engine.classifier, "inputs_of", lambda *_: everything)
 
 
 def test_an_architecture_is_right(script: Any, tmp_path: Path) -> None:

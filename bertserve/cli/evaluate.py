@@ -1,0 +1,185 @@
+"""Command: evaluate."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from .. import serving
+from ..errors import ConfigError
+from .app import (
+    AsJson,
+    AskedLength,
+    AskedLongText,
+    ConfigFile,
+    Uncalibrated,
+    app,
+    asked,
+    err,
+    extra_installed,
+)
+from .printing import print_json, warn
+from .tables import print_evaluation
+from .texts import Column, Data, LabelColumn, LabelSeparator, PairColumn, scoring_bar
+
+if TYPE_CHECKING:
+    from ..clients import Options
+    from ..quality import Columns, Comparison, Judged, Model, Worst
+    from ..quality.reports import Provenance
+
+
+@app.command()
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(help="A .mar archive, or NAME or NAME@VERSION that is served.")
+    ],
+    data: Data,
+    compare: Annotated[
+        str | None, typer.Option(help="Another archive, NAME or NAME@VERSION.", show_default=False)
+    ] = None,
+    column: Column = "text",
+    pair_column: PairColumn = None,
+    label_column: LabelColumn = None,
+    label_separator: LabelSeparator = "|",
+    version: Annotated[
+        str | None, typer.Option(help="Version of a served model.", show_default=False)
+    ] = None,
+    max_length: AskedLength = None,
+    long_text: AskedLongText = None,
+    uncalibrated: Uncalibrated = False,
+    worst: Annotated[
+        int, typer.Option(help="So many texts that the model rates worst are shown.", min=0)
+    ] = 0,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a report to this file.", show_default=False)
+    ] = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how good the labels and the probabilities of a model are, on labelled texts."""
+    with extra_installed("evaluate"):
+        from .. import quality
+        from ..quality import Columns
+
+        if html:  # what it needs is known to be there before any text is scored
+            import_module("..report", __package__)
+    columns = Columns(column, pair_column, label_column, label_separator)
+    options = asked(max_length=max_length, long_text=long_text, uncalibrated=uncalibrated)
+    models = [find_model(model, version, config, options)]
+    if compare:
+        models.append(find_model(compare, None, config, options))
+        quality.check_apart(*models)
+    judged = [_judge(each, data, columns, models[0].labels) for each in models]
+    one, other = judged[0], judged[1] if compare else None
+    comparison = quality.compare(one, other) if other else None
+    texts = quality.worst(one, worst)
+    for each in judged:
+        if each.fitted_on_these:
+            warn(
+                f"{each.model.facts['name']} {each.model.facts['version']} was calibrated on these very "
+                "texts, so its probabilities look better here than they are; "
+                "`bertserve calibrate` estimates them by cross-validation"
+            )
+        if others := each.fitted_on_others:
+            read = ", ".join(f"{name} {value}" for name, value in others.items())
+            warn(
+                f"{each.model.facts['name']} {each.model.facts['version']} was calibrated on texts that "
+                f"were read with {read}, and may be surer or less sure of these; see also --uncalibrated"
+            )
+    if html:
+        _write_report(html, one, other, comparison, texts)
+    found = {
+        **_as_json(one),
+        **({"worst": [asdict(each) for each in texts]} if worst else {}),
+        **({"other": _as_json(other)} if other else {}),
+        **({"comparison": asdict(comparison)} if comparison else {}),
+    }
+    if as_json:
+        print_json(found)
+    else:
+        print_evaluation(found)
+    if html:
+        err.print(f"report: {escape(str(html))}", soft_wrap=True, highlight=False)
+
+
+def find_model(given: str, version: str | None, config: Path | None, options: Options) -> Model:
+    """An archive where there is such a file, else NAME or NAME@VERSION of the running server."""
+    from ..quality import archived, served
+
+    if given.endswith(".mar") or Path(given).is_file():
+        if version:
+            raise ConfigError(f"{given} is an archive, of one version; leave --version out")
+        return archived(Path(given), **options)
+    name, _, of_name = given.partition("@")
+    if version and of_name:
+        raise ConfigError(f"{given} names a version already; leave --version out")
+    return served(serving.find(config), name, version or of_name or None, **options)
+
+
+def _judge(model: Model, data: Path, columns: Columns, labels: Sequence[str]) -> Judged:
+    from ..quality import judge
+
+    with scoring_bar(f"scoring with {model.facts['name']} {model.facts['version']}") as report:
+        return judge(model, data, columns, report, labels)
+
+
+def _as_json(judged: Judged) -> dict[str, Any]:
+    """What is known of a model on labelled texts, for programs."""
+    facts = {key: value for key, value in judged.model.facts.items() if key != "labels"}
+    return {
+        "model": facts,
+        "data": {
+            "source": judged.labelled.source,
+            "sha256": judged.labelled.sha256,
+            "calibrated_on_it": judged.fitted_on_these,
+        },
+        **asdict(judged.evaluation),
+        "decisions": judged.decisions,
+    }
+
+
+def _write_report(
+    path: Path,
+    one: Judged,
+    other: Judged | None,
+    comparison: Comparison | None,
+    worst: Sequence[Worst],
+) -> None:
+    from ..quality.reports import Other, write_report
+
+    beside = None
+    if other and comparison:
+        beside = Other(_provenance(other), other.evaluation, comparison)
+    write_report(
+        path,
+        _provenance(one),
+        one.evaluation,
+        other=beside,
+        calibration=one.model.facts["calibration"],
+        worst=worst or None,
+        decisions=one.decisions,
+        fitted_on_these=one.fitted_on_these,
+    )
+
+
+def _provenance(judged: Judged) -> Provenance:
+    from ..quality.reports import Provenance
+
+    facts = judged.model.facts
+    return Provenance(
+        model=facts["name"],
+        version=facts["version"],
+        data=judged.labelled.source,
+        data_sha256=judged.labelled.sha256,
+        date=datetime.date.today().isoformat(),
+        archive=facts["source"],
+        archive_sha256=facts.get("sha256"),
+        asked=", ".join(f"{name} {value}" for name, value in facts["options"].items()),
+    )

@@ -1,0 +1,82 @@
+"""Commands: serve, status, stop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import serving
+from ..clients import Model
+from ..errors import NotRunning
+from ..serving import read_config, usual_config
+from ..system import as_ctrl_c
+from .app import AsJson, ConfigFile, app, out
+from .printing import print_json, print_status, progress_line, warn
+
+
+@app.command()
+def serve(
+    config: ConfigFile = None,
+    model_store: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the archives; ./model_store by default.", show_default=False),
+    ] = None,
+    foreground: Annotated[bool, typer.Option(help="Stay, and pass signals on.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Start TorchServe with every archive of the model store, and wait until it is ready."""
+    with progress_line() as steps:
+        task = steps.add_task("starting TorchServe")
+
+        def show(models: Sequence[Model]) -> None:
+            ready = [f"{m.name} {m.version} {m.ready}/{m.wanted}" for m in models]
+            steps.update(task, description=f"workers ready: {', '.join(ready)}")
+
+        found = read_config(config or usual_config())
+        if found.envelope:
+            warn(
+                f"service_envelope={found.envelope} is left out: the handler reads that protocol itself, "
+                "in batches too"
+            )
+        as_ctrl_c()
+        server = serving.start(found, model_store, show)
+        if foreground:
+            serving.pass_signals_on(server)
+    if not foreground:
+        print_status(server.status(), as_json)
+        return
+    try:
+        print_status(server.status(), as_json)
+        server.wait()
+    finally:  # where nobody reads the status too
+        server.stop()
+
+
+@app.command()
+def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Show the running server: addresses, key file, logs, models."""
+    try:
+        found = serving.find(config).status()
+    except NotRunning:
+        if not as_json:
+            raise
+        found = {"running": False}
+    print_status(found, as_json)
+    if not found["running"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def stop(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """End the running server and its workers."""
+    server = serving.find(config)
+    with progress_line() as steps:
+        steps.add_task("stopping TorchServe")
+        server.stop()
+    if as_json:
+        print_json({"stopped": server.pid})
+    else:
+        out.print("stopped")

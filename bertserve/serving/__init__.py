@@ -1,0 +1,39 @@
+"""TorchServe started, watched and stopped.
+
+server       a server that runs: its addresses, keys, models, clients; found, and stopped
+starting     started with every archive of a model store, until all workers are READY
+config/      where it listens, from its config.properties, as TorchServe reads that
+ports        that can be bound
+state        the folder of its state
+store        the archives of a model store, and which version is served by default
+management   changes, over the gRPC management API
+supervisor   a process that watches: lost workers are brought back, readiness and gauges are true
+workers      what the workers really are, whatever TorchServe believes
+frontend/    TorchServe's front end, mended where an answer that cannot be sent would end a worker
+logs         why a worker does not load, or TorchServe does not start
+"""
+
+from .config import read_config, usual_config
+from .management import CHANGING, LOADING, change, scaling
+from .server import Server, find, pass_signals_on
+from .starting import start
+from .state import alone
+from .store import distrust
+from .workers import read_written_off, slots
+
+__all__ = [
+    "CHANGING",
+    "LOADING",
+    "Server",
+    "alone",
+    "change",
+    "distrust",
+    "find",
+    "pass_signals_on",
+    "read_config",
+    "read_written_off",
+    "scaling",
+    "slots",
+    "start",
+    "usual_config",
+]

@@ -1,0 +1,26 @@
+"""What torch is slow at on CPUs, in C++: attention of short texts, GELU, layer norm, int8 products.
+
+The sources beside this file are compiled once for each kind of CPU, when an archive is built; at load the
+best build for the CPU at hand is opened. Where there is none everything is computed by torch instead.
+
+builds    the kinds of CPU, and what the compiler is told for each
+library   the compiled kernels, opened: their functions take and give tensors
+"""
+
+from .builds import BUILDS, FOLDER, SOURCES, Build
+from .library import LANES, Kernels, Layer, Norm, Product, as_tiles, kernels, quantize
+
+__all__ = [
+    "BUILDS",
+    "FOLDER",
+    "LANES",
+    "SOURCES",
+    "Build",
+    "Kernels",
+    "Layer",
+    "Norm",
+    "Product",
+    "as_tiles",
+    "kernels",
+    "quantize",
+]

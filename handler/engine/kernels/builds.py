@@ -1,0 +1,31 @@
+"""The kinds of CPU that kernels are compiled for, and what each of them must be able to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+SOURCES = ("attention.cpp", "encoder.cpp", "linear.cpp", "pointwise.cpp")
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """One kind of CPU: what the compiler is told, and what torch must find there."""
+
+    flags: tuple[str, ...]
+    needs: frozenset[str]
+
+
+_AVX2 = frozenset({"avx2", "fma3", "f16c", "bmi", "bmi2", "lzcnt"})
+_AVX512 = _AVX2 | {"avx512_f", "avx512_bw", "avx512_cd", "avx512_dq", "avx512_vl"}
+_AMX = _AVX512 | {"avx512_bf16", "amx_tile", "amx_bf16", "amx_int8"}
+
+# the best first
+BUILDS = {
+    "amx": Build(
+        ("-march=x86-64-v4", "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8"), _AMX
+    ),
+    "avx512": Build(("-march=x86-64-v4",), _AVX512),
+    "avx2": Build(("-march=x86-64-v3",), _AVX2),
+}

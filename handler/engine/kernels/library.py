@@ -1,0 +1,273 @@
+"""The compiled kernels, opened: their functions take and give tensors."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from .builds import BUILDS, FOLDER
+
+LANES = 16  # numbers at a time; sizes must be multiples
+
+_POINTER, _WHOLE, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
+
+
+class Product(ctypes.Structure):
+    """A linear layer: `weight` in tiles; `scales` of int8 weights, else None."""
+
+    _fields_ = (
+        ("tiles", _POINTER),
+        ("scales", _POINTER),
+        ("bias", _POINTER),
+        ("depth", _WHOLE),
+        ("columns", _WHOLE),
+    )
+
+
+class Norm(ctypes.Structure):
+    """A layer norm."""
+
+    _fields_ = (("weight", _POINTER), ("bias", _POINTER), ("epsilon", _FLOAT))
+
+
+class Layer(ctypes.Structure):
+    """A layer of an encoder as BERT has it."""
+
+    _fields_ = (
+        ("query", Product),
+        ("key", Product),
+        ("value", Product),
+        ("attended", Product),
+        ("inner", Product),
+        ("outer", Product),
+        ("after_attention", Norm),
+        ("after_outer", Norm),
+    )
+
+
+_ATTEND = (_POINTER,) * 4 + (_WHOLE,) * 3 + (_POINTER,) + (_WHOLE,) * 3 + (_FLOAT, _WHOLE)
+_LAYER_NORM = (_POINTER,) * 5 + (_WHOLE,) * 2 + (_FLOAT,)
+_ARGUMENTS = {
+    "attend_float32": _ATTEND,
+    "attend_bfloat16": _ATTEND,
+    "gelu_bfloat16": (_POINTER, _WHOLE),
+    "layer_norm_float32": _LAYER_NORM,
+    "layer_norm_bfloat16": _LAYER_NORM,
+    "linear_bfloat16": (_POINTER,) * 4 + (_WHOLE,) * 4,
+    "quantize_tokens": (_POINTER,) * 3 + (_WHOLE,) * 2,
+    "linear_int8": (_POINTER,) * 6 + (_WHOLE,) * 4,
+    "encode": (_POINTER, _WHOLE) + (_POINTER,) * 3 + (_WHOLE,) * 2 + (_FLOAT, _POINTER),
+    "encode_scratch": (_POINTER, _WHOLE),
+}
+
+
+class Kernels:
+    """One build, opened; `name` is that of its kind of CPU."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.name = name
+        self._library = ctypes.CDLL(str(path))
+        for function, arguments in _ARGUMENTS.items():
+            getattr(self._library, function).argtypes = arguments
+            getattr(self._library, function).restype = None
+        self._library.encode_scratch.restype = _WHOLE
+        self.has_tiles = bool(self._library.has_tiles())
+
+    def attend(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        starts: torch.Tensor,
+        scaling: float,
+    ) -> torch.Tensor:
+        """Attention within each text, [tokens, heads, size] in float32 or bfloat16.
+
+        starts      int64 [texts + 1], the first token of each text, and the number of tokens
+        """
+        tokens, heads, size = query.shape
+        if not query.shape == key.shape == value.shape:
+            raise ValueError("the kernel wants as many keys and values as queries")
+        for tensor in (query, key, value):  # heads lie side by side; tokens may be further apart
+            if tensor.stride()[1:] != (size, 1) or tensor.dtype != query.dtype:
+                raise ValueError("the kernel cannot read these heads")
+        output = torch.empty(tokens, heads, size, dtype=query.dtype)
+        self._of("attend", query)(
+            query.data_ptr(),
+            key.data_ptr(),
+            value.data_ptr(),
+            output.data_ptr(),
+            query.stride(0),
+            key.stride(0),
+            value.stride(0),
+            starts.data_ptr(),
+            len(starts) - 1,
+            heads,
+            size,
+            scaling,
+            False,
+        )
+        return output
+
+    def gelu_(self, values: torch.Tensor) -> torch.Tensor:
+        """GELU in place, bfloat16 of any shape."""
+        values = values.contiguous()
+        self._of("gelu", values)(values.data_ptr(), values.numel())
+        return values
+
+    def layer_norm(
+        self, values: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float
+    ) -> torch.Tensor:
+        """Layer norm over the last dimension, a multiple of 16, in float32 or bfloat16."""
+        values = values.contiguous()
+        output = torch.empty_like(values)
+        size = values.shape[-1]
+        self._of("layer_norm", values)(
+            values.data_ptr(),
+            None,
+            weight.data_ptr(),
+            bias.data_ptr(),
+            output.data_ptr(),
+            values.numel() // size,
+            size,
+            epsilon,
+        )
+        return output
+
+    @staticmethod
+    def _rows_of(values: torch.Tensor) -> torch.Tensor:
+        if values.dtype != torch.bfloat16:
+            raise TypeError(f"the kernel multiplies bfloat16, not {values.dtype}")
+        return values.contiguous()
+
+    def linear_bfloat16(
+        self, values: torch.Tensor, tiles: torch.Tensor, bias: torch.Tensor
+    ) -> torch.Tensor:
+        """values · weightᵀ + bias for bfloat16 [..., depth] and weights laid out by `as_tiles`."""
+        values = self._rows_of(values)
+        depth = values.shape[-1]
+        output = torch.empty(*values.shape[:-1], len(bias), dtype=torch.bfloat16)
+        self._library.linear_bfloat16(
+            values.data_ptr(),
+            tiles.data_ptr(),
+            bias.data_ptr(),
+            output.data_ptr(),
+            values.numel() // depth,
+            depth,
+            len(bias),
+            False,
+        )
+        return output
+
+    def linear_int8(
+        self,
+        values: torch.Tensor,
+        tiles: torch.Tensor,
+        scales: torch.Tensor,
+        bias: torch.Tensor,
+    ) -> torch.Tensor:
+        """values · weightᵀ + bias for bfloat16 [..., depth] and weights from `quantize`."""
+        values = self._rows_of(values)
+        depth = values.shape[-1]
+        rows = values.numel() // depth
+        quantized = torch.empty(rows, depth, dtype=torch.int8)
+        token_scales = torch.empty(rows)
+        output = torch.empty(*values.shape[:-1], len(bias), dtype=torch.bfloat16)
+        self._library.quantize_tokens(
+            values.data_ptr(), quantized.data_ptr(), token_scales.data_ptr(), rows, depth
+        )
+        self._library.linear_int8(
+            quantized.data_ptr(),
+            token_scales.data_ptr(),
+            tiles.data_ptr(),
+            scales.data_ptr(),
+            bias.data_ptr(),
+            output.data_ptr(),
+            rows,
+            depth,
+            len(bias),
+            False,
+        )
+        return output
+
+    def encode(
+        self,
+        layers: ctypes.Array[Layer],
+        hidden: torch.Tensor,
+        starts: torch.Tensor,
+        heads: int,
+        scaling: float,
+        scratch: torch.Tensor,
+    ) -> torch.Tensor:
+        """All layers, on bfloat16 [tokens, size]: the first token of each text, [texts, size].
+
+        starts      int64 [texts + 1], the first token of each text, and the number of tokens
+        scratch     uint8, as many as `encode_scratch` says
+        """
+        hidden = self._rows_of(hidden)
+        tokens, size = hidden.shape
+        firsts = torch.empty(len(starts) - 1, size, dtype=torch.bfloat16)
+        if len(scratch) < self.encode_scratch(layers, tokens):
+            raise ValueError("the kernel needs more memory")
+        self._library.encode(
+            layers,
+            len(layers),
+            hidden.data_ptr(),
+            firsts.data_ptr(),
+            starts.data_ptr(),
+            len(firsts),
+            heads,
+            scaling,
+            scratch.data_ptr(),
+        )
+        return firsts
+
+    def encode_scratch(self, layers: ctypes.Array[Layer], tokens: int) -> int:
+        """How many bytes `encode` needs beside what it reads and writes."""
+        return int(self._library.encode_scratch(layers, tokens))
+
+    def _of(self, function: str, tensor: torch.Tensor) -> ctypes._NamedFuncPointer:
+        precision = str(tensor.dtype).removeprefix("torch.")
+        found: ctypes._NamedFuncPointer = getattr(self._library, f"{function}_{precision}")
+        return found
+
+
+def as_tiles(weight: torch.Tensor) -> torch.Tensor:
+    """A weight [columns, depth] in bfloat16 or int8 as AMX reads it.
+
+    columns is a multiple of 32, depth of 32, in int8 of 64
+    """
+    columns, depth = weight.shape
+    together = 4 // weight.element_size()  # neighbours in depth that are multiplied together
+    # a tile holds 16 columns and, row by row, such neighbours of each
+    tiles = weight.reshape(columns // 16, 16, depth // (16 * together), 16, together)
+    return tiles.permute(0, 2, 3, 1, 4).contiguous()
+
+
+def quantize(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A weight [columns, depth] in int8, and what 1 stands for in each column, [columns]."""
+    scales = weight.float().abs().amax(dim=1).clamp(min=1e-30) / 127
+    return (weight.float() / scales[:, None]).round().to(torch.int8), scales
+
+
+def _usable(folder: Path) -> Iterator[tuple[str, Path]]:
+    found = torch.cpu.get_capabilities()
+    for name, build in BUILDS.items():
+        path = folder / f"{name}.so"
+        if path.exists() and all(found.get(capability) for capability in build.needs):
+            yield name, path
+
+
+@functools.cache
+def kernels(folder: Path = FOLDER) -> Kernels | None:
+    """The best build for this CPU, or None where none can be opened."""
+    for name, path in _usable(folder):
+        try:
+            return Kernels(name, path)
+        except (OSError, AttributeError):  # another OpenMP than torch's, or another C library
+            continue
+    return None

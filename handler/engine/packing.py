@@ -1,0 +1,190 @@
+"""Padding-free forward: a micro-batch is one row of tokens, and each text attends to itself alone.
+
+transformers' own extension points carry it: an attention function registered under a name of ours, and
+keyword arguments that its models hand through to that function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.masking_utils import AttentionMaskInterface
+
+from ..values import Encoding
+from .attention import Attend, Packing
+from .model_inputs import embedding_sizes, inputs_to_device
+
+_NAME = "packed"
+_UNKNOWN = {"softcap", "s_aux", "position_bias"}  # what some models add to attention
+_FEW, _MANY = 16, 64  # tokens of small and of large micro-batches come in multiples of these
+
+
+class NotPackable(Exception):
+    """A model computes something that texts in a row would change; it is served with padding."""
+
+
+def _attend(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    attend: Attend,
+    packing: Packing,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    **others: Any,
+) -> tuple[torch.Tensor, None]:
+    """What transformers' models call: [1, heads, tokens, size] → [1, tokens, heads, size]."""
+    if attention_mask is not None or sliding_window is not None or others.keys() & _UNKNOWN:
+        raise NotPackable("its attention is more than softmax of products")
+    if query.shape != key.shape or getattr(module, "is_causal", False):
+        raise NotPackable("its tokens do not all attend to each other")
+    # as the model's linear layers leave them: [tokens, heads, size], without a copy
+    query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return attend(query, key, value, packing, scaling)[None], None
+
+
+AttentionInterface.register(_NAME, _attend)
+AttentionMaskInterface.register(_NAME, lambda **_: None)
+
+
+class PackedModel:
+    """A sequence classification model that reads micro-batches without padding.
+
+    It changes `model`: its attention, and where its pooled position is looked up.
+    """
+
+    def __init__(self, model: PreTrainedModel, attend: Attend, takes_token_types: bool) -> None:
+        self._model = model
+        self._attend = attend
+        self._device = model.device
+        self._takes_token_types = takes_token_types
+        self._padding_index = padding_index(model)
+        self._sizes = embedding_sizes(model)
+        self._packing = Packing.of([1], self._device)
+        self.rounds_up = self._device.type == "cpu"
+        self._attention = model.config._attn_implementation
+        model.set_attn_implementation(_NAME)
+        base = model.base_model
+        self._hooks = [base.register_forward_hook(self._gather_output)]
+        if pooler := getattr(base, "pooler", None):
+            self._hooks.append(pooler.register_forward_pre_hook(self._gather_input))
+        if (output := _last_output(base)) is not None:
+            self._hooks.append(output.register_forward_pre_hook(self._narrow_inputs))
+
+    def __call__(self, encodings: Sequence[Encoding]) -> torch.Tensor:
+        """Logits [texts, labels], on the model's device."""
+        return self._logits(encodings, self._attend)
+
+    def _logits(self, encodings: Sequence[Encoding], attend: Attend) -> torch.Tensor:
+        texts = len(encodings)
+        if self.rounds_up:
+            encodings = [*encodings, *_filler(encodings)]
+        lengths = [len(encoding.input_ids) for encoding in encodings]
+        self._packing = Packing.of(lengths, self._device)
+        input_ids = _row([encoding.input_ids for encoding in encodings])
+        inputs = {"input_ids": input_ids, "position_ids": self._positions(input_ids, lengths)}
+        if self._takes_token_types:
+            inputs["token_type_ids"] = _row([encoding.token_type_ids for encoding in encodings])
+        inputs = inputs_to_device(inputs, self._device, self._sizes)
+        logits: torch.Tensor = self._model(**inputs, attend=attend, packing=self._packing).logits
+        return logits[:texts]
+
+    def checked(self, encodings: Sequence[Encoding]) -> torch.Tensor:
+        """The same; NotPackable where a layer does not call the attention that it is given."""
+        calls = 0
+
+        def counted(*arguments: Any) -> torch.Tensor:
+            nonlocal calls
+            calls += 1
+            return self._attend(*arguments)
+
+        logits = self._logits(encodings, counted)
+        if calls != getattr(self._model.config, "num_hidden_layers", None):
+            raise NotPackable("it does not use transformers' attention interface")
+        return logits
+
+    def _positions(self, input_ids: torch.Tensor, lengths: list[int]) -> torch.Tensor:
+        """Positions that start over at each text, [1, tokens]."""
+        if self._padding_index is None:
+            return torch.cat([torch.arange(length) for length in lengths])[None]
+        # RoBERTa and its kin count tokens that are no padding, which a text may hold too, from there on
+        counted = (input_ids[0] != self._padding_index).long()
+        seen = counted.cumsum(0)
+        firsts = torch.tensor([0, *lengths[:-1]]).cumsum(0)
+        before = (seen - counted)[firsts].repeat_interleave(torch.tensor(lengths))
+        return ((seen - before) * counted + self._padding_index)[None]
+
+    def undo(self) -> None:
+        """Leave the model as it was."""
+        for hook in self._hooks:
+            hook.remove()
+        self._model.set_attn_implementation(self._attention)
+
+    def _gather_input(self, _: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (self._gather(inputs[0]), *inputs[1:])
+
+    def _gather_output(self, _: Any, __: Any, output: Any) -> Any:
+        output["last_hidden_state"] = self._gather(output["last_hidden_state"])
+        return output
+
+    def _gather(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The first token of each text, [texts, 1, size], from a row of tokens [1, tokens, size]."""
+        starts = self._packing.starts[:-1]
+        if hidden.dim() == 3 and hidden.shape[1] == len(starts):  # narrowed, or texts of one token
+            return hidden[0][:, None]
+        self._refuse_others(hidden)
+        return hidden[0, starts][:, None]
+
+    def _narrow_inputs(self, _: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """From here on the last layer computes first tokens alone: nothing looks at the others."""
+        self._refuse_others(*inputs)
+        return tuple(tensor[:, self._packing.starts[:-1]] for tensor in inputs)
+
+    def _refuse_others(self, *tensors: torch.Tensor) -> None:
+        """NotPackable for what is no row of tokens: a GPU that reads beyond it is lost to us."""
+        tokens = sum(self._packing.lengths)
+        if any(tensor.dim() != 3 or tensor.shape[1] != tokens for tensor in tensors):
+            raise NotPackable("it computes something else than states of tokens")
+
+
+def _last_output(base: Any) -> torch.nn.Module | None:
+    """What follows attention in the last layer, where a model is built as BERT is."""
+    try:
+        output = base.encoder.layer[-1].attention.output
+    except (AttributeError, IndexError, TypeError):
+        return None
+    return output if isinstance(output, torch.nn.Module) else None
+
+
+def padding_index(model: PreTrainedModel) -> int | None:
+    """The position of padding in models that count positions from the one after it; None in others."""
+    embeddings = getattr(model.base_model, "embeddings", None)
+    index = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
+    return None if index is None else int(index)
+
+
+def _filler(encodings: Sequence[Encoding]) -> list[Encoding]:
+    """Texts that round the tokens of a micro-batch up, for oneDNN prepares anew for each number of them.
+
+    They are as short as the shortest text, so that the model can read them.
+    """
+    tokens = sum(len(encoding.input_ids) for encoding in encodings)
+    left = -tokens % (_FEW if tokens <= _FEW * _FEW else _MANY)
+    shortest = min((encoding.input_ids for encoding in encodings), key=len)
+    fillers = []
+    while left:
+        ids = shortest[:left]
+        fillers.append(Encoding(ids, [0] * len(ids), truncated=False))
+        left -= len(ids)
+    return fillers
+
+
+def _row(rows: Sequence[Sequence[int]]) -> torch.Tensor:
+    return torch.tensor([[token for row in rows for token in row]])

@@ -1,0 +1,102 @@
+"""Logits become label→probability maps: softmax(dim=1), or sigmoid where labels are independent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import RequestError
+from ..values import Encoding, Prediction
+from .calibration import Calibration
+from .decisions import Decisions
+
+if TYPE_CHECKING:
+    import torch
+
+
+def activate(logits: torch.Tensor, activation: str) -> torch.Tensor:
+    """Probabilities in float32 from logits of any precision, both [texts, labels]."""
+    logits = logits.float()
+    if (
+        activation == "none"
+    ):  # a caller of the Hugging Face protocol asked for the logits themselves
+        return logits
+    return logits.sigmoid() if activation == "sigmoid" else logits.softmax(dim=1)
+
+
+def entropies(probabilities: torch.Tensor, activation: str) -> torch.Tensor:
+    """Entropy of each text, [texts], as a share of the highest; probabilities are [texts, labels]."""
+    if activation == "sigmoid":
+        each = -probabilities.xlogy(probabilities)
+        each -= (1 - probabilities).xlogy(1 - probabilities)
+        return each.mean(dim=1) / math.log(2)
+    labels = probabilities.shape[1]
+    return -probabilities.xlogy(probabilities).sum(dim=1) / math.log(max(2, labels))
+
+
+def predictions(
+    logits: torch.Tensor,
+    encodings: Sequence[Encoding],
+    labels: Sequence[str],
+    activation: str,
+    calibration: Calibration | None = None,
+    decisions: Decisions | None = None,
+) -> list[Prediction | RequestError]:
+    """One Prediction a text, its labels by falling probability, from logits [texts, labels].
+
+    `activation` is the model's own; a text that asks for another one, or for no calibration, gets that,
+    and a decision without the archive's levels.
+    """
+    decisions = decisions or Decisions(labels, activation)
+    finite = logits.isfinite().all(dim=1).tolist()
+    own = activate(calibration(logits) if calibration else logits, activation)
+    decided = decisions(own)
+    probabilities = own.clone()
+    plain = [not each.calibrated or each.activation not in (None, activation) for each in encodings]
+    for index in (index for index, is_plain in enumerate(plain) if is_plain):
+        row = logits[index : index + 1]
+        probabilities[index] = activate(row, encodings[index].activation or activation)[0]
+        decided[index] = decisions.plain(activate(row, activation))[0]
+    ranked, order = probabilities.sort(dim=1, descending=True, stable=True)
+    rows = zip(
+        encodings,
+        finite,
+        order.tolist(),
+        ranked.tolist(),
+        logits.gather(1, order).tolist(),
+        own.amax(dim=1).tolist(),
+        entropies(own, activation).tolist(),
+        decided,
+        plain,
+        strict=True,
+    )
+    return [
+        Prediction(
+            probabilities=dict(zip(names := [labels[i] for i in indices], values, strict=True)),
+            logits=dict(zip(names, raw, strict=True)),
+            tokens=sum(len(piece.input_ids) for piece in (encoding, *encoding.further)),
+            truncated=encoding.truncated,
+            confidence=confidence,
+            entropy=uncertainty,
+            decision=decision,
+            calibrated=calibration is not None and not is_plain,
+            chunks=1 + len(encoding.further),
+        )
+        if is_finite
+        else RequestError(
+            "model_output_invalid",
+            "the model's logits for this text are not finite; serve it with --precision float32",
+        )
+        for (
+            encoding,
+            is_finite,
+            indices,
+            values,
+            raw,
+            confidence,
+            uncertainty,
+            decision,
+            is_plain,
+        ) in rows
+    ]

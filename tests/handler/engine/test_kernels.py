@@ -1,0 +1,115 @@
+"""Every build that this CPU can run computes what torch computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from transformers.activations import GELUActivation
+
+from handler.engine.kernels import BUILDS, FOLDER
+from handler.engine.kernels import library as opened
+from handler.engine.kernels.library import Kernels, as_tiles, kernels, quantize
+from handler.engine.modules import QuantizedLinear, Replacement, faster
+
+
+@pytest.fixture(params=BUILDS)
+def library(request: pytest.FixtureRequest) -> Kernels:
+    found = torch.cpu.get_capabilities()
+    path = FOLDER / f"{request.param}.so"
+    if not path.exists() or not all(found.get(need) for need in BUILDS[request.param].needs):
+        pytest.skip(f"no {request.param} here")
+    return Kernels(request.param, path)
+
+
+@pytest.mark.parametrize("shape", [(1,), (16,), (7, 33), (3, 5, 64)])
+def test_gelu(library: Kernels, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    values = (torch.randn(shape) * 4).bfloat16()
+    expected = nn.functional.gelu(values.float())
+    found = library.gelu_(values.clone())
+    assert found.shape == values.shape
+    torch.testing.assert_close(found.float(), expected, atol=1e-3, rtol=2**-8)
+
+
+def test_gelu_far_from_zero(library: Kernels) -> None:
+    values = torch.tensor([-1e4, -30.0, -6.0, 0.0, 6.0, 30.0, 1e4]).bfloat16()
+    expected = torch.tensor([0.0, 0.0, 0.0, 0.0, 6.0, 30.0, 1e4])
+    found = library.gelu_(values).float()
+    torch.testing.assert_close(found, expected, atol=0.1, rtol=2**-8)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 0.05)])
+@pytest.mark.parametrize("size", [16, 32, 384])
+def test_layer_norm(library: Kernels, dtype: torch.dtype, tolerance: float, size: int) -> None:
+    torch.manual_seed(0)
+    values = (torch.randn(1, 9, size) * 3 + 5).to(dtype)
+    weight, bias = torch.randn(size).to(dtype), torch.randn(size).to(dtype)
+    expected = nn.functional.layer_norm(values.float(), (size,), weight.float(), bias.float())
+    found = library.layer_norm(values, weight, bias, 1e-5)
+    torch.testing.assert_close(found.float(), expected, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("rows", [1, 31, 32, 33, 300])
+@pytest.mark.parametrize(("depth", "columns"), [(64, 32), (384, 1536), (128, 224)])
+def test_int8_products(library: Kernels, rows: int, depth: int, columns: int) -> None:
+    if not library.has_tiles:
+        pytest.skip("this build has none")
+    torch.manual_seed(0)
+    linear = nn.Linear(depth, columns)
+    values = torch.randn(1, rows, depth).bfloat16()
+    with torch.inference_mode():
+        expected = linear(values.float())
+        found = QuantizedLinear(linear, library)(values)
+    assert found.shape == expected.shape
+    assert (found.float() - expected).abs().max() < 0.03 * expected.abs().max()
+
+
+def test_a_token_is_quantized_alone(library: Kernels) -> None:
+    if not library.has_tiles:
+        pytest.skip("this build has none")
+    weight, scales = quantize(torch.randn(32, 64))
+    tiles = as_tiles(weight)
+    small = torch.randn(1, 64).bfloat16()
+    together = torch.cat([small, small * 1000])
+    alone = library.linear_int8(small, tiles, scales, torch.zeros(32))
+    beside = library.linear_int8(together, tiles, scales, torch.zeros(32))
+    assert torch.equal(alone[0], beside[0])
+
+
+def test_tokens_of_zeros_give_the_bias(library: Kernels) -> None:
+    if not library.has_tiles:
+        pytest.skip("this build has none")
+    weight, scales = quantize(torch.randn(32, 64))
+    tiles = as_tiles(weight)
+    bias = torch.arange(32.0)
+    found = library.linear_int8(torch.zeros(2, 64).bfloat16(), tiles, scales, bias)
+    assert torch.equal(found.float(), bias.expand(2, 32))
+
+
+def test_modules_are_replaced_and_put_back() -> None:
+    library = kernels()
+    model = nn.Sequential(nn.Linear(16, 16), GELUActivation(), nn.LayerNorm(16), nn.LayerNorm(7))
+    before = list(model)
+    replacement = Replacement(model, lambda module: faster(module, library))
+    assert [type(module).__name__ for module in model] == [
+        "PrepackedLinear", "Gelu", "LayerNorm", "LayerNorm",
+    ]  # fmt: skip
+    assert model[3] is before[3]
+    replacement.undo()
+    assert list(model) == before
+
+
+def test_the_best_build_is_opened_and_none_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = kernels()
+    assert found is not None
+    assert kernels(tmp_path) is None
+    (tmp_path / f"{found.name}.so").write_bytes(b"no library")
+    kernels.cache_clear()
+    assert kernels(tmp_path) is None
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert opened.kernels.__wrapped__(FOLDER) is None
