@@ -54,7 +54,7 @@ def made_from_these(library: Path) -> bool:
 def compile_all(compiler: list[str], into: Path) -> dict[str, str]:
     """Make a library for each kind of CPU; returns what the compiler says of those that fail."""
     with tempfile.TemporaryDirectory() as scratch:
-        found = {name: _compile(compiler, name, into, Path(scratch)) for name in BUILDS}
+        found = {name: _compile(compiler, name, into.resolve(), Path(scratch)) for name in BUILDS}
     return {name: problem for name, problem in found.items() if problem}
 
 
