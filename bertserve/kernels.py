@@ -26,6 +26,9 @@ from .handler.kernels.compiling import (
 )
 from .scratch import appearing, scratch_folder
 
+# measured with AVX2; docs/packaging.md
+_COST = "without them texts take some 5 % longer on CPUs with AVX2, and more on those with AMX"
+
 logger = logging.getLogger(__name__)
 
 
@@ -41,7 +44,7 @@ def build(into: Path) -> list[str]:
         return _put(brought, into)
     compiler = find_compiler()
     if shutil.which(compiler[0]) is None:
-        logger.warning("no kernels, so short texts take longer on CPUs: %s", _missing(compiler[0]))
+        logger.warning("no kernels: %s; %s", _missing(compiler[0]), _COST)
         return []
     with scratch_folder("kernels") as scratch:
         kept = _cache(_fingerprint(compiler))
@@ -53,7 +56,7 @@ def build(into: Path) -> list[str]:
 
 def _remove_stale(folder: Path) -> None:
     for library in {*folder.glob("*.so")} - {*_made_from_these(folder)}:
-        library.unlink()
+        library.unlink(missing_ok=True)
 
 
 def _made_from_these(folder: Path) -> list[Path]:

@@ -48,7 +48,10 @@ def digest() -> str:
 
 def made_from_these(library: Path) -> bool:
     """Whether a compiled library was made from the sources that lie here."""
-    return bytes.fromhex(digest()) in library.read_bytes()
+    try:
+        return bytes.fromhex(digest()) in library.read_bytes()
+    except FileNotFoundError:  # another process has just removed it
+        return False
 
 
 def compile_all(compiler: list[str], into: Path) -> dict[str, str]:
