@@ -23,6 +23,7 @@ GLIBC = 28  # what torch's own wheels ask for, and our kernels at least
 # without the packages around it, whose needs are not installed yet
 sys.path.insert(0, str(Path(__file__).parent / KERNELS.parent))
 compiling = importlib.import_module(f"{KERNELS.name}.compiling")
+del sys.path[0]
 
 
 @functools.cache

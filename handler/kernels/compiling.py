@@ -15,6 +15,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import BUILDS, FOLDER, SOURCES, Build
@@ -56,13 +57,16 @@ def made_from_these(library: Path) -> bool:
 
 def compile_all(compiler: list[str], into: Path) -> dict[str, str]:
     """Make a library for each kind of CPU; returns what the compiler says of those that fail."""
-    with tempfile.TemporaryDirectory() as scratch:
-        found = {name: _compile(compiler, name, into.resolve(), Path(scratch)) for name in BUILDS}
-    return {name: problem for name, problem in found.items() if problem}
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor() as pool:
+        tasks = {
+            name: pool.submit(_compile, compiler, name, into.resolve(), Path(scratch))
+            for name in BUILDS
+        }
+        return {name: problem for name, task in tasks.items() if (problem := task.result())}
 
 
 def _compile(compiler: list[str], name: str, into: Path, scratch: Path) -> str:
-    objects = [str(scratch / f"{source}.o") for source in SOURCES]
+    objects = [str(scratch / f"{name}-{source}.o") for source in SOURCES]
     flags = [*_FLAGS, *_flags(BUILDS[name], compiler)]
     commands = [
         [*compiler, *flags, "-c", source, "-o", target]
