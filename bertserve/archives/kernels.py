@@ -1,8 +1,10 @@
-"""Compile the handler's kernels, for each kind of CPU that they know.
+"""The handler's kernels, compiled, for each kind of CPU that they know.
 
     build(Path("somewhere"))    # amx.so, avx512.so, avx2.so
 
-What was compiled is kept in the user's cache, by the content of the sources and the compiler's version.
+A wheel brings them, and a checkout has had them since it was installed. Where CXX names a compiler, or
+the sources have changed, they are compiled, and kept in the user's cache by the content of the sources
+and the version of the compiler.
 """
 
 from __future__ import annotations
@@ -10,46 +12,71 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import platform
-import shlex
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
-from ..handler.engine.kernels import BUILDS, FOLDER, SOURCES, Build
+from ..handler.engine.kernels import (
+    FOLDER,
+    KNOWN_HERE,
+    compile_all,
+    digest,
+    find_compiler,
+    made_from_these,
+)
 from ..system import appearing, scratch_folder
 
-_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fno-exceptions", "-fno-math-errno", "-w")
-# OpenMP's functions are left open: at load they are found in the library that torch brought
-_LINK = ("-shared", "-s")
+# measured with AVX2; docs/packaging.md
+_COST = "without them texts take some 5 % longer on CPUs with AVX2, and more on those with AMX"
 
 logger = logging.getLogger(__name__)
 
 
 def build(into: Path) -> list[str]:
-    """Put the kernels into a folder; returns their kinds of CPU.
+    """Put the kernels into a folder, in the place of older ones; returns their kinds of CPU.
 
     Kinds that are missing are in the log, and why.
     """
-    if platform.machine() != "x86_64":
+    _remove_stale(into)
+    if not KNOWN_HERE:
         return []
-    compiler = shlex.split(os.environ.get("CXX") or "g++")
+    if not os.environ.get("CXX") and (brought := _made_from_these(FOLDER)):
+        return _put(brought, into)
+    compiler = find_compiler()
     if shutil.which(compiler[0]) is None:
-        logger.warning(
-            "no kernels: there is no %s; install g++, or name a compiler in CXX", compiler[0]
-        )
+        logger.warning("no kernels: %s; %s", _missing(compiler[0]), _COST)
         return []
     with scratch_folder("kernels") as scratch:
         kept = _cache(_fingerprint(compiler))
         built = kept if kept and kept.exists() else scratch
-        if built != kept and _compile_all(compiler, built) and kept:
+        if built != kept and _compile(compiler, built) and kept:
             _keep(built, kept)
-        libraries = sorted(built.glob("*.so"))
-        for library in libraries:
-            with appearing(into / library.name) as partial:  # another process may have it open
+        return _put(sorted(built.glob("*.so")), into)
+
+
+def _remove_stale(folder: Path) -> None:
+    for library in {*folder.glob("*.so")} - {*_made_from_these(folder)}:
+        library.unlink(missing_ok=True)
+
+
+def _made_from_these(folder: Path) -> list[Path]:
+    return [library for library in sorted(folder.glob("*.so")) if made_from_these(library)]
+
+
+def _put(libraries: list[Path], into: Path) -> list[str]:
+    for library in libraries:
+        if not library.parent.samefile(into):
+            with appearing(into / library.name) as partial:
                 shutil.copyfile(library, partial)
     return [library.stem for library in libraries]
+
+
+def _missing(compiler: str) -> str:
+    if os.environ.get("CXX"):
+        return f"there is no {compiler}, which CXX names; install it, or unset CXX"
+    return (
+        f"there is no {compiler}; install it, or `pip install ziglang`, or name a compiler in CXX"
+    )
 
 
 def _cache(fingerprint: str) -> Path | None:
@@ -74,35 +101,13 @@ def _keep(built: Path, kept: Path) -> None:
 
 def _fingerprint(compiler: list[str]) -> str:
     version = subprocess.run([*compiler, "--version"], capture_output=True, check=False).stdout
-    flags = [compiler, _FLAGS, _LINK, *((name, kind.flags) for name, kind in BUILDS.items())]
-    digest = hashlib.sha256(version + repr(flags).encode())
-    for path in sorted([*FOLDER.glob("*.cpp"), *FOLDER.glob("*.h")]):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    found = hashlib.sha256(version + repr(compiler).encode() + digest().encode())
+    return found.hexdigest()[:16]
 
 
-def _compile_all(compiler: list[str], into: Path) -> bool:
-    """Make a library for each kind of CPU; whether all could be made."""
-    problems = {name: _compile(compiler, kind, into, name) for name, kind in BUILDS.items()}
+def _compile(compiler: list[str], into: Path) -> bool:
+    """Make them; whether all could be made."""
+    problems = compile_all(compiler, into)
     for name, problem in problems.items():
-        if problem:
-            logger.warning("no %s kernels: %s says %s", name, compiler[0], problem)
-    return not any(problems.values())
-
-
-def _compile(compiler: list[str], kind: Build, folder: Path, name: str) -> str:
-    """Make one library in a folder; returns what the compiler says where it cannot."""
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        objects = [f"{scratch}/{source}.o" for source in SOURCES]
-        commands = [
-            [*compiler, *_FLAGS, *kind.flags, "-c", source, "-o", target]
-            for source, target in zip(SOURCES, objects, strict=True)
-        ]
-        library = folder / f"{name}.so"
-        # in the order of SOURCES and without paths, so that the same sources give the same bytes
-        commands.append([*compiler, *_LINK, *objects, "-nostdlib", "-lc", "-o", str(library)])
-        for command in commands:
-            done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False)
-            if done.returncode:
-                return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[0]
-        return "" if library.exists() else "nothing, and made nothing"
+        logger.warning("no %s kernels: %s says %s", name, compiler[0], problem)
+    return not problems

@@ -6,6 +6,7 @@
 
 #include "floats.h"
 #include "kernels.h"
+#include "threads.h"
 
 #if HAS_AMX
 #include "tiles.h"
@@ -279,29 +280,28 @@ void attend(
   const TileShapes shapes;
   if (tiles) bytes = scratch_of_tiles(longest, size);
 #endif
-#pragma omp parallel
-  {
+  int64_t next = 0;
+  in_threads([&] {
     const Scratch scratch(bytes);
 #if HAS_AMX
     if (tiles) _tile_loadconfig(&shapes);
 #endif
-#pragma omp for collapse(2) schedule(dynamic, 4)
-    for (int64_t text = 0; text < texts; ++text)
-      for (int64_t number = 0; number < heads; ++number) {
-        const int64_t first = starts[text], length = starts[text + 1] - first;
-        const int64_t asking = firsts ? text : first, column = number * size;
-        attend_one(
-            Head<T>{
-                query + asking * query_stride + column, key + first * key_stride + column,
-                value + first * value_stride + column, query_stride, key_stride, value_stride,
-                output + asking * heads * size + column, heads * size, firsts ? 1 : length, length,
-                size, scaling},
-            tiles, scratch.bytes);
-      }
+    for_rest(next, texts * heads, [&](int64_t number) {
+      const int64_t text = number / heads, column = number % heads * size;
+      const int64_t first = starts[text], length = starts[text + 1] - first;
+      const int64_t asking = firsts ? text : first;
+      attend_one(
+          Head<T>{
+              query + asking * query_stride + column, key + first * key_stride + column,
+              value + first * value_stride + column, query_stride, key_stride, value_stride,
+              output + asking * heads * size + column, heads * size, firsts ? 1 : length, length,
+              size, scaling},
+          tiles, scratch.bytes);
+    });
 #if HAS_AMX
     if (tiles) _tile_release();
 #endif
-  }
+  });
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #if HAS_AMX
 
+#include "threads.h"
 #include "tiles.h"
 
 namespace {
@@ -89,35 +90,32 @@ template <typename T>
 void compute(const Linear<T>& of) {
   const int64_t row_tasks = round_up(of.rows, kRowsOfTask) / kRowsOfTask;
   const int64_t column_tasks = round_up(of.columns, kColumnsOfTask) / kColumnsOfTask;
-#pragma omp parallel
-  {
+  in_threads([&] {
     alignas(64) float sums[kBlock * kBlock];
     const Scratch last(kBlock * of.depth * sizeof(T));  // the last rows, with zeros below
     const Tiles tiles;
-#pragma omp for collapse(2) schedule(static)
-    for (int64_t row_task = 0; row_task < row_tasks; ++row_task)
-      for (int64_t column_task = 0; column_task < column_tasks; ++column_task) {
-        const int64_t end = std::min(of.rows, (row_task + 1) * kRowsOfTask);
-        const int64_t stop = std::min(of.columns, (column_task + 1) * kColumnsOfTask);
-        for (int64_t column = column_task * kColumnsOfTask; column < stop; column += kBlock)
-          for (int64_t row = row_task * kRowsOfTask; row < end; row += kBlock) {
-            const int64_t rows = std::min(kBlock, end - row);
-            const T* x = of.x + row * of.depth;
-            if (rows < kBlock) {
-              std::memset(last.bytes, 0, kBlock * of.depth * sizeof(T));
-              std::memcpy(last.bytes, x, rows * of.depth * sizeof(T));
-              x = (const T*)last.bytes;
-            }
-            compute_block(of, x, row, rows, column, sums);
+    for_share(row_tasks * column_tasks, [&](int64_t task) {
+      const int64_t row_task = task / column_tasks, column_task = task % column_tasks;
+      const int64_t end = std::min(of.rows, (row_task + 1) * kRowsOfTask);
+      const int64_t stop = std::min(of.columns, (column_task + 1) * kColumnsOfTask);
+      for (int64_t column = column_task * kColumnsOfTask; column < stop; column += kBlock)
+        for (int64_t row = row_task * kRowsOfTask; row < end; row += kBlock) {
+          const int64_t rows = std::min(kBlock, end - row);
+          const T* x = of.x + row * of.depth;
+          if (rows < kBlock) {
+            std::memset(last.bytes, 0, kBlock * of.depth * sizeof(T));
+            std::memcpy(last.bytes, x, rows * of.depth * sizeof(T));
+            x = (const T*)last.bytes;
           }
-      }
-  }
+          compute_block(of, x, row, rows, column, sums);
+        }
+    });
+  });
 }
 
 // each row by its own largest value; `depth` is a multiple of 64
 void quantize(const bfloat16* from, int8_t* to, float* scales, int64_t rows, int64_t depth) {
-#pragma omp parallel for schedule(static)
-  for (int64_t row = 0; row < rows; ++row) {
+  in_shares(rows, [=](int64_t row) {
     const bfloat16* const in = from + row * depth;
     Floats largest = Floats{};
     for (int64_t i = 0; i < depth; i += kLanes) {
@@ -130,7 +128,7 @@ void quantize(const bfloat16* from, int8_t* to, float* scales, int64_t rows, int
       const __m512i whole = _mm512_cvtps_epi32((__m512)(load(in + i) * (127.0f / most)));
       _mm_storeu_si128((__m128i*)(to + row * depth + i), _mm512_cvtsepi32_epi8(whole));
     }
-  }
+  });
 }
 
 }  // namespace

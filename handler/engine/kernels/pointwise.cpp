@@ -2,13 +2,16 @@
 
 #include "floats.h"
 #include "kernels.h"
+#include "threads.h"
 
 namespace {
 
 void gelu(bfloat16* values, int64_t count) {
   const int64_t whole = count / kLanes * kLanes;
-#pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < whole; i += kLanes) store(gelu_of(load(values + i)), values + i);
+  in_shares(whole / kLanes, [=](int64_t number) {
+    bfloat16* const at = values + number * kLanes;
+    store(gelu_of(load(at)), at);
+  });
   for (int64_t i = whole; i < count; ++i) {
     const Floats x = gelu_of(Floats{} + to_float(values[i]));
     from_float(x[0], values + i);
@@ -20,8 +23,7 @@ template <typename T>
 void layer_norm(
     const T* from, const T* added, const T* weight, const T* bias, T* to, int64_t rows, int64_t size,
     float epsilon) {
-#pragma omp parallel for schedule(static)
-  for (int64_t row = 0; row < rows; ++row) {
+  in_shares(rows, [=](int64_t row) {
     const T* in = from + row * size;
     T* const out = to + row * size;
     if (added) {
@@ -39,7 +41,7 @@ void layer_norm(
     const float scale = 1.0f / std::sqrt(sum_of(squares) / float(size) + epsilon);
     for (int64_t i = 0; i < size; i += kLanes)
       store((load(in + i) - mean) * scale * load(weight + i) + load(bias + i), out + i);
-  }
+  });
 }
 
 }  // namespace
