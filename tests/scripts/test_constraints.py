@@ -7,7 +7,7 @@ from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
-from packaging.markers import Environment, default_environment
+from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -22,7 +22,7 @@ def pinned(python: str) -> dict[str, Version]:
     here = on(python)
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     lines = [Requirement(line) for line in text.splitlines() if not line.startswith("#")]
-    found = [line for line in lines if line.marker is None or line.marker.evaluate({**here})]
+    found = [line for line in lines if line.marker is None or line.marker.evaluate(here)]
     assert all([s.operator for s in line.specifier] == ["=="] for line in found)
     names = [canonicalize_name(line.name) for line in found]
     assert len(names) == len(set(names)), "two versions of one package"
@@ -32,8 +32,13 @@ def pinned(python: str) -> dict[str, Version]:
     }
 
 
-def on(python: str) -> Environment:
-    return default_environment() | {"python_version": python, "python_full_version": f"{python}.5"}
+def on(python: str, extra: str = "") -> dict[str, str]:
+    here = {key: str(value) for key, value in default_environment().items()}
+    return here | {
+        "python_version": python,
+        "python_full_version": f"{python}.5",
+        "extra": extra,
+    }
 
 
 @pytest.mark.parametrize("python", PYTHONS)
@@ -45,7 +50,7 @@ def test_every_requirement_has_a_version_that_it_allows(python: str) -> None:
         if need.name == "bertserve":
             continue  # an extra of extras
         if need.marker is None or any(
-            need.marker.evaluate({**on(python), "extra": extra}) for extra in ("", *EXTRAS)
+            need.marker.evaluate(on(python, extra)) for extra in ("", *EXTRAS)
         ):
             assert need.specifier.contains(versions[canonicalize_name(need.name)]), str(need)
 
