@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from compiled import needs_kernels
 from handler.engine import attention
 from handler.engine.attention import (
     Attend,
@@ -14,13 +15,14 @@ from handler.engine.attention import (
     attend_runs,
     choose_attention,
 )
+from handler.engine.kernels import kernels
 
 CPU = torch.device("cpu")
 LENGTHS = [1, 2, 3, 7, 7, 15, 16, 17, 31, 32, 33, 64, 65, 200]
 PRECISIONS = {torch.float32: 2e-6, torch.bfloat16: 0.02}
 
 
-@pytest.mark.parametrize("attend", [attend_kernel, attend_runs])
+@pytest.mark.parametrize("attend", [pytest.param(attend_kernel, marks=needs_kernels), attend_runs])
 @pytest.mark.parametrize("dtype", PRECISIONS)
 @pytest.mark.parametrize(("heads", "size"), [(12, 32), (3, 64), (2, 8), (1, 80), (4, 16)])
 def test_each_text_attends_to_itself_alone(
@@ -41,6 +43,7 @@ def test_each_text_attends_to_itself_alone(
         )
 
 
+@needs_kernels
 @pytest.mark.parametrize("dtype", PRECISIONS)
 def test_large_scores_do_not_overflow(dtype: torch.dtype) -> None:
     packing = Packing.of([5, 40], CPU)
@@ -49,6 +52,7 @@ def test_large_scores_do_not_overflow(dtype: torch.dtype) -> None:
     assert found.isfinite().all()
 
 
+@needs_kernels
 def test_heads_that_do_not_lie_side_by_side_are_refused() -> None:
     tensor = torch.randn(4, 8, 2).transpose(1, 2)
     with pytest.raises(ValueError, match="cannot read"):
@@ -56,7 +60,8 @@ def test_heads_that_do_not_lie_side_by_side_are_refused() -> None:
 
 
 def test_without_kernels_torch_attends(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose_attention(CPU, torch.float32)[1] is attend_kernel
+    if kernels() is not None:
+        assert choose_attention(CPU, torch.float32)[1] is attend_kernel
     assert choose_attention(CPU, torch.float16)[1] is attend_runs
     monkeypatch.setattr("handler.engine.attention.kernels", lambda: None)
     assert choose_attention(CPU, torch.float32) == ("sdpa", attend_runs)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers.activations import GELUActivation
 
+from compiled import needs_kernels
 from handler.engine.kernels import BUILDS, FOLDER
 from handler.engine.kernels import library as opened
 from handler.engine.kernels.library import Kernels, as_tiles, kernels, quantize
@@ -89,6 +90,7 @@ def test_tokens_of_zeros_give_the_bias(library: Kernels) -> None:
     assert torch.equal(found.float(), bias.expand(2, 32))
 
 
+@needs_kernels
 def test_modules_are_replaced_and_put_back() -> None:
     library = kernels()
     model = nn.Sequential(nn.Linear(16, 16), GELUActivation(), nn.LayerNorm(16), nn.LayerNorm(7))
@@ -102,6 +104,7 @@ def test_modules_are_replaced_and_put_back() -> None:
     assert list(model) == before
 
 
+@needs_kernels
 def test_the_best_build_is_opened_and_none_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
