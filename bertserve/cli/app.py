@@ -109,6 +109,8 @@ def extra_installed(extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
+        if (error.name or "").startswith("bertserve"):  # our own mistake
+            raise
         raise ConfigError(
             f"this needs {error.name}; install it with `pip install 'bertserve[{extra}]'`"
         ) from error

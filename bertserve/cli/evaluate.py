@@ -69,7 +69,7 @@ def evaluate(
         from ..quality import Columns
 
         if html:  # what it needs is known to be there before any text is scored
-            import_module("..report", __package__)
+            import_module("..quality.reports", __package__)
     columns = Columns(column, pair_column, label_column, label_separator)
     options = asked(max_length=max_length, long_text=long_text, uncalibrated=uncalibrated)
     models = [find_model(model, version, config, options)]
