@@ -31,7 +31,7 @@ def rows(shared: Path) -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def reference(rows: list[tuple[str, str]], shared: Path) -> torch.Tensor:
-    """Probabilities [texts, labels] of transformers' pipeline; texts of one length together, so unpadded."""
+    """Probabilities [texts, labels] of transformers' pipeline; texts of one length together, unpadded."""
     folder = shared / "models" / "banking77-minilm"
     pipe = pipeline("text-classification", model=str(folder), dtype=torch.float32, top_k=None)
     order = pipe.model.config.label2id
