@@ -21,7 +21,7 @@ from .results import Input, Pair
 LONGEST_FIELD = 10_000_000
 _OTHER_SEPARATOR = re.compile(r"[;\t|]")
 PAIR_COLUMN = "text_pair"  # of second texts, as the wire calls them
-_LOOKED_AT = 100  # first rows of JSON lines, which together show what columns there are
+_LOOKED_AT = 10_000  # first rows of JSON lines, which together show what columns there are
 _KINDS = {
     bool: "true or false",
     int: "a number",
@@ -138,7 +138,8 @@ def _read_jsonl(
     first = list(islice(values, _LOOKED_AT))
     objects = [value for value, _ in first if isinstance(value, dict)]
     if objects or keep:
-        _check_columns(name, list(dict.fromkeys(chain(*objects))), column, pair_column, keep)
+        where = f"{name}, in its first {_LOOKED_AT:,} rows," if len(first) == _LOOKED_AT else name
+        _check_columns(where, list(dict.fromkeys(chain(*objects))), column, pair_column, keep)
     for value, place in chain(first, values):
         if isinstance(value, dict):
             second = PAIR_COLUMN if value.get(PAIR_COLUMN) is not None else None

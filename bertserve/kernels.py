@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 from .handler.kernels import BUILDS, FOLDER, SOURCES, Build
-from .scratch import scratch_folder
+from .scratch import appearing, scratch_folder
 
 _FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fno-exceptions", "-fno-math-errno", "-w")
 # OpenMP's functions are left open: at load they are found in the library that torch brought
@@ -47,7 +47,8 @@ def build(into: Path) -> list[str]:
             _keep(built, kept)
         libraries = sorted(built.glob("*.so"))
         for library in libraries:
-            shutil.copyfile(library, into / library.name)
+            with appearing(into / library.name) as partial:  # another process may have it open
+                shutil.copyfile(library, partial)
     return [library.stem for library in libraries]
 
 

@@ -14,6 +14,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -154,11 +155,10 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 if line.strip():
                     yield f"{path}, line {number}", _object(line, f"{path}, line {number}")
         elif name.endswith((".csv", ".tsv")):
-            reader = csv.DictReader(
-                lines, delimiter="\t" if name.endswith(".tsv") else ",", strict=True
-            )
-            for row in reader:
-                yield f"{path}, line {reader.line_num}", row
+            cells = csv.reader(lines, delimiter="\t" if name.endswith(".tsv") else ",", strict=True)
+            names = next(filter(None, cells), [])  # the first line that is not blank
+            for row in filter(None, cells):
+                yield f"{path}, line {cells.line_num}", dict(zip_longest(names, row[: len(names)]))
         else:
             raise ConfigError(f"{path} is none of .csv, .tsv, .jsonl and .parquet; convert it")
 

@@ -141,6 +141,14 @@ class TestRows:
         rows = list(read_rows(lines("text\none\n\n\ntwo\n\n"), "t.csv"))
         assert [row.text for row in rows] == ["one", "", "", "two"]
 
+    def test_a_column_that_is_kept_may_begin_late(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        many = '{"text": "a"}\n' * 5_000
+        *_, last = read_rows(lines(many + '{"text": "b", "n": 1}'), "t.jsonl", keep=["n"])
+        assert dict(last.kept) == {"n": 1}
+        monkeypatch.setattr("bertserve.files._LOOKED_AT", 1_000)
+        with pytest.raises(ConfigError, match="t.jsonl, in its first 1,000 rows, has no column n"):
+            list(read_rows(lines(many), "t.jsonl", keep=["n"]))
+
     @pytest.mark.parametrize(
         ("name", "text", "options", "message"),
         [

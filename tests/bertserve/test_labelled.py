@@ -32,6 +32,13 @@ def test_csv_with_names_and_numbers(read: Any) -> None:
     assert (found.source, len(found.sha256)) == ("t.csv", 64)
 
 
+def test_blank_lines_of_csv_are_left_out(read: Any) -> None:
+    found = read("t.csv", "\n\ntext,label\n\none,a\n\n")
+    assert (found.texts, found.indices.tolist()) == (["one"], [0])
+    with pytest.raises(ConfigError, match="line 5: 'x' is no label"):
+        read("t.csv", "\ntext,label\none,a\n\ntwo,x\n")
+
+
 @pytest.mark.parametrize("column", ["category", "intent", "class"])
 def test_the_column_of_labels_has_many_names(read: Any, column: str) -> None:
     assert read("t.csv", f"{column},text\nb,one\n").indices.tolist() == [1]
