@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from serving import environment
+from serving import PATIENCE, environment
 
 
 def run(
@@ -39,6 +39,6 @@ def run_on_a_terminal(*arguments: str | Path) -> str:
         if not chunk:
             break
         printed += chunk
-    process.wait(timeout=60)
+    process.wait(timeout=PATIENCE)
     os.close(ours)
     return printed.decode()

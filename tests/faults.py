@@ -26,10 +26,9 @@ from bertserve.errors import BertserveError
 from bertserve.protos import inference_pb2
 from bertserve.serving.server import Server
 from bertserve.versions.versions import Versions
-from serving import wait_until
+from serving import PATIENCE, wait_until
 
 TEXT = "good film"
-PATIENCE = 30.0  # seconds; a foreign request without an answer for so long hangs
 _BREATH = 0.02  # seconds; who was refused does not ask again at once
 
 

@@ -25,6 +25,7 @@ from bertserve.errors import ServerError
 from bertserve.serving.server import Server
 from bodies import Call
 from handler.errors import STATUS_OF
+from serving import PATIENCE
 
 CONNECTIONS = 16
 # what workers and front end allocate at first is theirs to keep
@@ -190,7 +191,7 @@ class Sender:
                 base_url=self.server.addresses.inference,
                 headers=bearer(key),
                 limits=httpx.Limits(max_connections=CONNECTIONS),
-                timeout=120,
+                timeout=PATIENCE,
             ) as self.http,
             grpc.insecure_channel(self.server.addresses.grpc_inference) as channel,
         ):

@@ -27,13 +27,11 @@ import trustme
 from bertserve import Client, GrpcClient
 from bertserve.clients.keys import bearer
 from bertserve.serving.config import Config
-from serving import ROOT, free_ports, http_server, wait_until
+from serving import PATIENCE, ROOT, free_ports, http_server, wait_until
 
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
 TOKEN = "5f0c" * 16
 NATIVE = b'{"text": "good film", "details": true}'
-# seconds; a request that comes while an instance loads waits for it
-PATIENCE = 120
 
 
 @dataclass(frozen=True)
@@ -193,7 +191,7 @@ def proxy(folder: Path, instances: list[Config], *changes: tuple[str, str]) -> I
         yield running
     finally:
         process.send_signal(signal.SIGQUIT)
-        process.wait(timeout=60)
+        process.wait(timeout=PATIENCE)
 
 
 def _answers(http: httpx.Client) -> bool:

@@ -27,6 +27,8 @@ from bertserve.versions.versions import Versions
 Found = TypeVar("Found")
 
 ROOT = Path(__file__).parent.parent
+# seconds; longer than anything takes, however busy the machine: it only ends what would never end
+PATIENCE = 300.0
 
 
 def free_ports(count: int) -> list[int]:
@@ -87,7 +89,7 @@ class Served:
         """POST a body to the tiny model."""
         headers = {"Content-Type": media_type, **bearer(self.server.key("inference"))}
         url = f"{self.server.addresses.inference}/predictions/{self.tiny.name}"
-        return httpx.post(url, content=content, headers=headers, timeout=60)
+        return httpx.post(url, content=content, headers=headers, timeout=PATIENCE)
 
     def worker_pids(self) -> set[int]:
         """Process ids of all workers of all models."""
@@ -96,7 +98,7 @@ class Served:
         }
 
 
-def wait_until(condition: Callable[[], Found], seconds: float = 120) -> Found:
+def wait_until(condition: Callable[[], Found], seconds: float = PATIENCE) -> Found:
     """What a condition gives once that is true; an AssertionError where it is not in time."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):

@@ -17,7 +17,7 @@ from transformers import pipeline
 
 from bertserve import AsyncClient, AsyncGrpcClient, Prediction, TextError
 from bertserve.clients.keys import bearer
-from serving import Served
+from serving import PATIENCE, Served
 
 REQUESTS_AT_ONCE = 8
 
@@ -63,7 +63,7 @@ def test_served_probabilities_are_those_of_transformers(
         httpx.Client(
             base_url=served.server.addresses.inference,
             headers=bearer(served.server.key("inference")),
-            timeout=120,
+            timeout=PATIENCE,
         ) as http,
         ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool,
     ):

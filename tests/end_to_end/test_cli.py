@@ -16,7 +16,7 @@ import pytest
 import tiny
 from bertserve import Pair
 from commands import run, run_on_a_terminal
-from serving import Served, environment
+from serving import PATIENCE, Served, environment
 
 
 def test_package_and_inspect(model_dir: Path, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_predict_writes_lines_as_they_come_and_stops_when_nobody_reads(
         assert process.stderr is not None
         assert json.loads(process.stdout.readline())["label"] in tiny.LABELS
         process.stdout.close()
-        assert process.wait(timeout=60) == 1
+        assert process.wait(timeout=PATIENCE) == 1
         assert process.stderr.read() == ""
 
 

@@ -17,7 +17,7 @@ import pytest
 import tiny
 from bertserve.clients.keys import bearer
 from documents import Example, blocks, examples, shape
-from serving import ROOT, Served, environment, write_config
+from serving import PATIENCE, ROOT, Served, environment, write_config
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,7 @@ def test_an_example_of_the_wire_is_answered_as_the_page_says(
                 **dict(header.split(": ") for header in headers),
                 **bearer(served.server.key("inference")),
             },
+            timeout=PATIENCE,
         )
         assert response.status_code == example.status
         answer = response.json()

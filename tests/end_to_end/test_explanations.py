@@ -15,7 +15,7 @@ from bertserve.clients.http_transport import read_response
 from bertserve.clients.keys import bearer
 from bertserve.handler.errors import RequestError
 from bertserve.handler.values import Explain, Prediction, Text
-from serving import Served, wait_until
+from serving import PATIENCE, Served, wait_until
 
 TEXT = "The service was slow, but the food was great!"
 
@@ -26,7 +26,7 @@ def post(served: Served, path: str, content: bytes, media_type: str) -> httpx.Re
     url = f"{served.server.addresses.inference}{path}"
 
     def ask() -> httpx.Response | None:
-        response = httpx.post(url, content=content, headers=headers, timeout=60)
+        response = httpx.post(url, content=content, headers=headers, timeout=PATIENCE)
         return None if response.status_code == 429 else response
 
     response = wait_until(ask)

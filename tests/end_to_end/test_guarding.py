@@ -22,7 +22,7 @@ from bertserve.serving.server import Server
 from bertserve.serving.starting import start
 from bertserve.versions.versions import Versions
 from faults import our_callers
-from serving import wait_until, write_config
+from serving import PATIENCE, wait_until, write_config
 
 INFERENCE = ("/predictions/tiny", "/ping", "/v1/models/tiny:predict", "/v2/models/tiny/infer")
 MANAGEMENT = ("/models", "/models/tiny", "/workflows")
@@ -50,7 +50,7 @@ def keys(server: Server) -> dict[str, str | None]:
 def manage(server: Server, path: str, method: str = "GET") -> httpx.Response:
     headers = bearer(server.key("management"))
     url = server.addresses.management + path
-    return httpx.request(method, url, headers=headers, timeout=60)
+    return httpx.request(method, url, headers=headers, timeout=PATIENCE)
 
 
 def test_it_listens_on_loopback_alone(server: Server) -> None:
@@ -68,7 +68,9 @@ def test_it_listens_on_loopback_alone(server: Server) -> None:
 def test_inference_wants_the_inference_key(server: Server, path: str) -> None:
     wrong = {**keys(server), "of management": server.key("management")}
     for key in wrong.values():
-        answer = httpx.post(server.addresses.inference + path, content=b"x", headers=bearer(key))
+        answer = httpx.post(
+            server.addresses.inference + path, content=b"x", headers=bearer(key), timeout=PATIENCE
+        )
         assert (answer.status_code, answer.json()["type"]) == (400, "InvalidKeyException")
 
 
@@ -78,7 +80,7 @@ def test_management_wants_the_management_key(server: Server, path: str) -> None:
     for key in wrong.values():
         for method in ("GET", "POST", "DELETE", "PUT"):
             url = server.addresses.management + path
-            answer = httpx.request(method, url, headers=bearer(key))
+            answer = httpx.request(method, url, headers=bearer(key), timeout=PATIENCE)
             assert (answer.status_code, answer.json()["type"]) == (400, "InvalidKeyException")
 
 
@@ -91,7 +93,7 @@ def test_grpc_wants_the_keys_too(server: Server) -> None:
         for key in (*keys(server).values(), server.key("management")):
             metadata = [("authorization", f"Bearer {key}")] if key else []
             with pytest.raises(grpc.RpcError) as refused:
-                predict(request, metadata=metadata, timeout=30)
+                predict(request, metadata=metadata, timeout=PATIENCE)
             assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
     for key in (*keys(server).values(), server.key("inference")):
 

@@ -21,7 +21,7 @@ from bertserve.quality.scores import Scores, score_archive, score_served
 from bertserve.serving.config import read_config
 from bertserve.serving.server import Server
 from bertserve.serving.starting import start
-from serving import environment, write_config
+from serving import PATIENCE, environment, write_config
 from trained import TOPICS, Example, pairs, topics, train
 
 EXACT = ("--precision", "float32")
@@ -52,7 +52,7 @@ def run(*arguments: object) -> dict[str, Any]:
     """What a command prints as JSON."""
     command = [sys.executable, "-m", "bertserve", *map(str, arguments), "--json"]
     done = subprocess.run(
-        command, env=environment(), capture_output=True, text=True, check=False, timeout=300
+        command, env=environment(), capture_output=True, text=True, check=False, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))

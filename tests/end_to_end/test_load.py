@@ -14,7 +14,7 @@ import pytest
 import tiny
 from bertserve.clients.keys import bearer
 from bertserve.handler.values import Prediction, Text
-from serving import Served
+from serving import PATIENCE, Served
 
 REQUESTS = 2_000
 CONNECTIONS = 32
@@ -110,7 +110,7 @@ def test_broken_requests_among_good_ones_harm_nobody(served: Served) -> None:
             base_url=served.server.addresses.inference,
             headers=bearer(served.server.key("inference")),
             limits=httpx.Limits(max_connections=CONNECTIONS),
-            timeout=60,
+            timeout=PATIENCE,
         ) as http,
         ThreadPoolExecutor(CONNECTIONS) as pool,
     ):

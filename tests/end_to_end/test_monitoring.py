@@ -32,13 +32,12 @@ from bertserve.handler.settings import Settings
 from bertserve.serving.config import read_config
 from bertserve.serving.server import Server
 from bertserve.serving.starting import start
-from serving import ROOT, free_ports, write_config
+from serving import PATIENCE, ROOT, free_ports, write_config
 
 DEPLOY = ROOT / "deploy"
 WITHOUT_A_GPU = {"GPU memory"}
 # more than the queue of a version holds, and a batch
 TOO_MANY = 400
-PATIENCE = 30.0
 
 Value = TypeVar("Value")
 
@@ -60,7 +59,7 @@ def program(name: str) -> str:
 
 def check(*arguments: str) -> None:
     command = [program("promtool"), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -71,7 +70,9 @@ class Prometheus:
     url: str
 
     def get(self, path: str, **params: str) -> Any:
-        response = httpx.get(f"{self.url}/api/v1/{path}", params=params, trust_env=False)
+        response = httpx.get(
+            f"{self.url}/api/v1/{path}", params=params, trust_env=False, timeout=PATIENCE
+        )
         assert response.status_code == 200, (params, response.text)
         return response.json()["data"]
 
@@ -129,7 +130,9 @@ def send(server: Server, sent: Counted) -> None:
             for texts, code in GOOD:
                 sent.add(code, client.classify(texts, details=True))
     headers = {"Content-Type": "application/json", **bearer(server.key("inference"))}
-    with httpx.Client(base_url=server.addresses.inference, headers=headers, timeout=60) as raw:
+    with httpx.Client(
+        base_url=server.addresses.inference, headers=headers, timeout=PATIENCE
+    ) as raw:
         for times, (body, code) in enumerate(BAD, start=1):
             for _ in range(times):
                 assert raw.post("/predictions/tiny", content=body).json()["error"]["code"] == code
@@ -310,7 +313,7 @@ def test_a_server_that_is_overloaded_and_one_that_ends_are_noticed(
     assert without in until(watch, lambda seen: without in seen)
 
     with (
-        httpx.Client(headers=headers, limits=limits, timeout=60) as http,
+        httpx.Client(headers=headers, limits=limits, timeout=PATIENCE) as http,
         ThreadPoolExecutor(TOO_MANY) as pool,
     ):
         os.kill(worker, signal.SIGSTOP)

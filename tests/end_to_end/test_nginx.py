@@ -37,7 +37,7 @@ from proxied import (
     proxy,
     repeating,
 )
-from serving import free_ports, wait_until, write_config
+from serving import PATIENCE, free_ports, wait_until, write_config
 
 FORMS = {
     "/predictions/tiny": NATIVE,
@@ -109,6 +109,7 @@ def test_answers_are_those_of_the_server(path: str, front: Proxy, configs: list[
         configs[0].inference + path,
         content=FORMS[path],
         headers={"Content-Type": "application/json"},
+        timeout=PATIENCE,
     )
     assert direct.status_code == 200
     with front.http() as http:
@@ -242,10 +243,10 @@ def test_grpc(front: Proxy) -> None:
     token = [("authorization", f"Bearer {TOKEN}")]
     with grpc.secure_channel(front.address, front.credentials) as channel:
         for service, name, message in allowed:
-            assert stubs.method(channel, service, name)(message, metadata=token, timeout=60)
+            assert stubs.method(channel, service, name)(message, metadata=token, timeout=PATIENCE)
         stream = stubs.method(channel, stubs.INFERENCE, "StreamPredictions")
         with pytest.raises(grpc.RpcError) as raised:
-            list(stream(predict, metadata=token, timeout=60))
+            list(stream(predict, metadata=token, timeout=PATIENCE))
     assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED
     check_strangers(front, 1)
 

@@ -13,7 +13,7 @@ import tiny
 from bertserve.clients.keys import bearer
 from bertserve.handler.values import Prediction as Expected
 from bertserve.handler.values import Text
-from serving import Served
+from serving import PATIENCE, Served
 
 
 def expected(served: Served, *texts: str | tuple[str, str]) -> list[Any]:
@@ -83,7 +83,9 @@ def test_a_wrong_request_is_answered_in_the_one_shape(served: Served) -> None:
 def test_other_media_types_are_refused(served: Served, options: dict[str, Any], code: str) -> None:
     key = bearer(served.server.key("inference"))
     url = f"{served.server.addresses.inference}/predictions/tiny"
-    response = httpx.post(url, **{**options, "headers": {**key, **options.get("headers", {})}})
+    response = httpx.post(
+        url, **{**options, "headers": {**key, **options.get("headers", {})}}, timeout=PATIENCE
+    )
     assert (response.status_code, response.json()["error"]["code"]) == (415, code)
 
 
@@ -97,7 +99,9 @@ def test_headers_of_a_client_cannot_mislead_the_handler(served: Served) -> None:
             "Content-Type": "text/plain",
             name: value,
         }
-        assert httpx.post(url, content=b"good film", headers=headers).json() == one
+        assert (
+            httpx.post(url, content=b"good film", headers=headers, timeout=PATIENCE).json() == one
+        )
 
 
 def test_an_empty_form_cannot_ask_for_a_description_in_others_place(served: Served) -> None:
@@ -108,7 +112,7 @@ def test_an_empty_form_cannot_ask_for_a_description_in_others_place(served: Serv
         "Content-Type": "application/x-www-form-urlencoded",
         "describe": "True",
     }
-    assert httpx.post(url, headers=headers).status_code in (200, 415)
+    assert httpx.post(url, headers=headers, timeout=PATIENCE).status_code in (200, 415)
     assert served.post(b"good film", "text/plain").status_code == 200
     assert served.worker_pids() == before
 
@@ -128,7 +132,7 @@ def test_without_a_token_nothing_is_answered(served: Served) -> None:
     addresses = served.server.addresses
     for url in (f"{addresses.inference}/predictions/tiny", f"{addresses.management}/models"):
         for headers in ({}, {"Authorization": "Bearer wrong"}):
-            assert httpx.get(url, headers=headers).status_code == 400
+            assert httpx.get(url, headers=headers, timeout=PATIENCE).status_code == 400
 
 
 # TorchServe's gRPC messages, by hand: a field is its number and kind, its length, its bytes
@@ -161,7 +165,7 @@ class TestGrpc:
         request = predictions_request("tiny", **inputs)
         with grpc.insecure_channel(served.server.addresses.grpc_inference) as channel:
             call: Any = channel.unary_unary(f"{self.SERVICE}/Predictions")
-            return prediction_response(call(request, metadata=metadata, timeout=60))
+            return prediction_response(call(request, metadata=metadata, timeout=PATIENCE))
 
     def test_predictions_take_the_bytes_of_http(self, served: Served) -> None:
         (one,) = expected(served, "good film")
@@ -181,7 +185,7 @@ class TestGrpc:
         with grpc.insecure_channel(served.server.addresses.grpc_inference) as channel:
             call: Any = channel.unary_stream(f"{self.SERVICE}/StreamPredictions")
             request = predictions_request("tiny", data=b"good film")
-            messages = list(call(request, metadata=metadata, timeout=60))
+            messages = list(call(request, metadata=metadata, timeout=PATIENCE))
         assert [prediction_response(message) for message in messages] == [one]
         assert served.worker_pids() == before
 
@@ -189,5 +193,5 @@ class TestGrpc:
         with grpc.insecure_channel(served.server.addresses.grpc_inference) as channel:
             call: Any = channel.unary_unary(f"{self.SERVICE}/Predictions")
             with pytest.raises(grpc.RpcError) as raised:
-                call(predictions_request("tiny", data=b"x"), timeout=60)
+                call(predictions_request("tiny", data=b"x"), timeout=PATIENCE)
         assert raised.value.code() == grpc.StatusCode.PERMISSION_DENIED

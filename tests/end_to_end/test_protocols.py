@@ -25,7 +25,7 @@ import stubs
 import tiny
 from bertserve.clients.keys import bearer
 from bertserve.handler.values import Prediction, Text
-from serving import Served, environment
+from serving import PATIENCE, Served, environment
 
 KSERVE = "kserve==0.21.0"
 KSERVE_CLIENT = Path(__file__).with_name("kserve_client.py")
@@ -121,7 +121,11 @@ class TestHuggingFace:
     ) -> None:
         body = {"inputs": ["good film", "awful"], "parameters": {"top_k": None}}
         response = httpx.post(
-            f"{url}/invocations", params={"model_name": "tiny"}, json=body, headers=bearer(key)
+            f"{url}/invocations",
+            params={"model_name": "tiny"},
+            json=body,
+            headers=bearer(key),
+            timeout=PATIENCE,
         )
         assert response.status_code == 200
         found = [{item["label"]: item["score"] for item in scores} for scores in response.json()]
@@ -267,7 +271,7 @@ class TestGrpc:
         metadata = [("authorization", f"Bearer {key}")]
         with grpc.insecure_channel(served.server.addresses.grpc_inference) as channel:
             yield lambda service, name, message: stubs.method(channel, service, name)(
-                message, metadata=metadata, timeout=60
+                message, metadata=metadata, timeout=PATIENCE
             )
 
     @pytest.mark.parametrize(
@@ -404,7 +408,7 @@ class TestGrpc:
         metadata = [("authorization", f"Bearer {key}")]
         with grpc.insecure_channel(served.server.addresses.grpc_inference) as channel:
             ask: Any = channel.unary_unary(f"/{stubs.OPEN_INFERENCE}/ModelMetadata")
-            answer = ask(b"\n\x04tiny", metadata=metadata, timeout=60)  # field 1: the name
+            answer = ask(b"\n\x04tiny", metadata=metadata, timeout=PATIENCE)  # field 1: the name
         assert answer == b"\n\x04tiny\x12\x031.0"
 
 
@@ -413,7 +417,7 @@ def test_probabilities_are_equal_to_the_last_bit_over_every_protocol(
     served: Served, url: str, key: str, text: str
 ) -> None:
     def post(path: str, body: dict[str, Any]) -> Any:
-        return httpx.post(url + path, json=body, headers=bearer(key), timeout=60).json()
+        return httpx.post(url + path, json=body, headers=bearer(key), timeout=PATIENCE).json()
 
     def by_label(scores: list[dict[str, Any]]) -> dict[str, float]:
         return {item["label"]: item["score"] for item in scores}

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from bertserve.versions.rollbacks import rollback
 from bertserve.versions.rollouts import rollout
 from bertserve.versions.versions import RETIRED, Versions
 from faults import kill_front_end, our_callers
-from serving import environment, served, spoil, wait_until, write_config
+from serving import PATIENCE, environment, served, spoil, wait_until, write_config
 
 # however slow this machine is at the moment
 ANY = Limits(slowdown=1_000)
@@ -104,7 +103,7 @@ def test_a_rollout_that_is_cut_off_can_be_rolled_back(
     process = in_the_background(archives[1], config)
     wait_until(lambda: served(Versions(server)) == {"1.0": False, "2.0": True})
     os.kill(process.pid, signal.SIGHUP if ending == "SIGHUP" else signal.SIGKILL)
-    process.communicate(timeout=120)
+    process.communicate(timeout=PATIENCE)
     if ending == "killed":
         assert rollback(server, "tiny").version == "1.0"
         Versions(server).unregister("tiny", "2.0")
@@ -139,7 +138,7 @@ def test_ctrl_c_puts_everything_back(archives: list[Path], server: Server, confi
     wait_until(lambda: served(Versions(server)) == {"1.0": False, "2.0": True})
     for _ in range(2):  # an impatient one
         os.kill(process.pid, signal.SIGINT)
-    process.communicate(timeout=120)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode
     assert served(Versions(server)) == {"1.0": True}
 
@@ -151,7 +150,7 @@ def test_a_server_that_dies_while_a_version_is_watched_comes_back_with_the_forme
     wait_until((Path(server.directory) / "untrusted.json").exists)
     assert served(Versions(server)) == {"1.0": False, "2.0": True}
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     kill_front_end(server)
     start(read_config(config), Path(server.model_store))
     again = find(config)
@@ -208,9 +207,7 @@ def test_a_rollout_and_a_rollback_under_load(archives: list[Path], server: Serve
         assert outcome.comparison.texts == len(golden(archives[1])) == 32
         assert served(Versions(server)) == {"1.0": False, "2.0": True}
         assert set(seen.answers) == {"1.0", "2.0"}
-        start = time.monotonic()
         assert rollback(server, "tiny").version == "1.0"
-        assert time.monotonic() - start < 60
         assert served(Versions(server)) == {"1.0": True, "2.0": False}
         assert rollback(server, "tiny").version == "2.0"  # and forth again
     seen.assert_whole()

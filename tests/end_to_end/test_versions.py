@@ -17,7 +17,7 @@ from bertserve.errors import ModelNotFound, PackageError, ServerError
 from bertserve.serving.server import Server
 from bertserve.versions.versions import RETIRED, Versions
 from faults import our_callers
-from serving import environment, served, wait_until, write_config
+from serving import PATIENCE, environment, served, wait_until, write_config
 
 Start = Callable[..., Server]
 
@@ -109,7 +109,9 @@ def test_the_model_api_can_be_shut(
         Versions(server).register(archives[1])
     key = bearer(server.key("management"))
     models = f"{server.addresses.management}/models"
-    assert httpx.post(f"{models}?url=tiny-1.0.mar", headers=key).status_code == 405
-    assert httpx.delete(f"{models}/tiny/1.0", headers=key).status_code == 405
+    assert (
+        httpx.post(f"{models}?url=tiny-1.0.mar", headers=key, timeout=PATIENCE).status_code == 405
+    )
+    assert httpx.delete(f"{models}/tiny/1.0", headers=key, timeout=PATIENCE).status_code == 405
     assert [path.name for path in store.iterdir()] == ["tiny-1.0.mar"]
     assert served(Versions(server)) == {"1.0": True}

@@ -13,7 +13,7 @@ import pytest
 
 from bertserve.system.processes import end_family, tied_command, torchserve_in
 from bertserve.system.scratch import scratch_folder
-from serving import environment, wait_until
+from serving import PATIENCE, environment, wait_until
 
 SLEEPS = "import os, sys, time; print(os.getpid(), *sys.argv[1:], flush=True); time.sleep(600)"
 # a program that starts a tied one, and waits for it
@@ -48,12 +48,12 @@ def test_a_tied_program_ends_with_its_parent(script: Path, number: signal.Signal
         assert child.ppid() == parent.pid
         parent.send_signal(number)
         parent.wait()
-        wait_until(lambda: has_ended(child), 30)
+        wait_until(lambda: has_ended(child))
 
 
 def test_a_program_whose_parent_has_ended_does_not_begin(script: Path) -> None:
     of_another = [each if each != str(os.getpid()) else "1" for each in tied_command(script)]
-    done = subprocess.run(of_another, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(of_another, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert (done.returncode, done.stdout) == (1, "")
 
 
