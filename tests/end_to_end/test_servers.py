@@ -13,6 +13,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -185,13 +186,14 @@ def test_an_expired_key_is_renewed(store: Path, tmp_path: Path, start_another: S
     server = start_another(store, config)
     url = f"{server.addresses.inference}/predictions/tiny"
 
-    def status(key: str | None) -> int:
-        return httpx.post(url, content=b"good", headers=bearer(key), timeout=PATIENCE).status_code
+    def expired(key: str | None) -> bool:
+        answer = httpx.post(url, content=b"good", headers=bearer(key), timeout=PATIENCE)
+        return answer.status_code != 200
 
     for _ in range(2):
         key = server.key("inference")
-        assert status(key) == 200
-        wait_until(lambda key=key: status(key) != 200)
+        assert not expired(key)
+        wait_until(partial(expired, key))
     assert [model["state"] for model in server.status()["models"]] == ["READY", "READY"]
 
 
