@@ -43,7 +43,7 @@ def test_stubs_of_the_same_names_do_not_clash(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{tmp_path}"]
     command += [f"--python_out={tmp_path}", "inference.proto"]
     subprocess.run(command, check=True)
-    both = "import inference_pb2, bertserve.protos.inference_pb2, bertserve.client"
+    both = "import inference_pb2, bertserve.protos.inference_pb2, bertserve.clients"
     subprocess.run(
         [sys.executable, "-c", both], env={"PYTHONPATH": f"{tmp_path}:{ROOT}"}, check=True
     )

@@ -69,7 +69,7 @@ def test_the_wheel_holds_the_handler_and_nothing_else_beside_bertserve(wheel: Pa
             packed = contents.read(f"bertserve/handler/{path.relative_to(source).as_posix()}")
             assert packed == path.read_bytes()
         assert (
-            contents.read("bertserve/serving/config.properties")
+            contents.read("bertserve/serving/config/config.properties")
             == (ROOT / "config.properties").read_bytes()
         )
         assert {"bertserve/serving/log4j2.xml", "bertserve/py.typed"} < set(names)
