@@ -106,6 +106,7 @@ def _launch(config: Config, store: Path, order: Sequence[StoredArchive], directo
         **_utf8_locale(),
         "HF_HUB_OFFLINE": "1",
         heartbeat.FOLDER: str(Path(scratch) / HEARTBEATS),
+        "PATH": os.pathsep.join(filter(None, (os.environ.get("PATH"), str(_programs(scratch))))),
     }
     environment.pop("TS_CONFIG_FILE", None)  # it would win over --ts-config
     command = [sys.executable, "-m", "ts.model_server", "--start"]
@@ -138,6 +139,19 @@ def _launch(config: Config, store: Path, order: Sequence[StoredArchive], directo
     except BaseException:
         server.stop()
         raise
+
+
+def _programs(scratch: Path) -> Path:
+    """A folder with what TorchServe calls and bare systems lack, such as Debian's slim images.
+
+    Without a `kill` it cannot unregister a version or scale one down: it answers 500 with no reason.
+    """
+    folder = scratch / "programs"
+    folder.mkdir()
+    program = folder / "kill"
+    program.write_text('#!/bin/sh\nkill "$@"\n')
+    program.chmod(0o755)
+    return folder
 
 
 def _utf8_locale() -> dict[str, str]:

@@ -29,6 +29,7 @@ from bertserve.serving.config import read_config
 from bertserve.serving.server import Server, find
 from bertserve.serving.starting import start
 from bertserve.serving.state import state_directory
+from bertserve.versions.versions import Versions
 from serving import PATIENCE, Served, environment, spoil, wait_until, write_config
 
 Start = Callable[..., Server]
@@ -179,6 +180,19 @@ def test_the_newest_version_is_the_default_first_and_then_what_was(
     once_more = start_another(store, config)
     assert versions(once_more) == {"1.10": False, "1.9": True}
     assert not Path(again.scratch).exists()
+
+
+def test_it_needs_no_program_of_the_system(
+    store: Path, tmp_path: Path, start_another: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Debian's slim images have no `kill`, by which TorchServe ends its workers."""
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    server = start_another(store, write_config(tmp_path))
+    Versions(server).scale("tiny", "1.10", 2)
+    Versions(server).scale("tiny", "1.10", 1)
+    Versions(server).unregister("tiny", "1.9")
+    assert versions(server) == {"1.10": True}
 
 
 def test_an_expired_key_is_renewed(store: Path, tmp_path: Path, start_another: Start) -> None:
