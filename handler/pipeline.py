@@ -31,8 +31,10 @@ from .metrics import Metrics
 from .probabilities import (
     Calibration,
     Decisions,
+    Outputs,
     choose_activation,
     name_labels,
+    outputs,
     predictions,
     problem_type,
     read_calibration,
@@ -82,7 +84,9 @@ class Pipeline:
         self.calibration = Calibration(found, len(self.labels), self.activation) if found else None
         self.decisions = Decisions(self.labels, self.activation, found)
         self.found = found or {"method": "none"}
-        self.tokenizer = Tokenizer(tokenizer, self.max_length, settings.long_text, settings.stride)
+        self.tokenizer = Tokenizer(
+            tokenizer, self.max_length, settings.long_text, settings.stride, settings.pairs
+        )
         self.classifier = Classifier(
             model,
             device,
@@ -104,19 +108,9 @@ class Pipeline:
 
         Those that ask for it are explained, once all are predicted.
         """
-        texts = [self._checked(text) for text in texts]
+        texts = list(texts)
         outcomes = past_errors(self._predict, texts)
         return [self._explain(*each) for each in zip(texts, outcomes, strict=True)]
-
-    def _checked(self, text: Text | RequestError) -> Text | RequestError:
-        """The text, or an error where it lacks what the model needs."""
-        if self.settings.pairs and isinstance(text, Text) and text.text_pair is None:
-            return RequestError(
-                "missing_text",
-                'this model classifies pairs, and there is no "text_pair"; '
-                'send {"text": "…", "text_pair": "…"}',
-            )
-        return text
 
     def _predict(self, texts: list[Text]) -> list[Prediction | RequestError]:
         """Predict texts together; if that fails, each alone, so that one cannot fail the others."""
@@ -135,14 +129,21 @@ class Pipeline:
             ]
 
     def _classify(self, encodings: list[Encoding]) -> list[Prediction | RequestError]:
+        found, problems = self.outputs(encodings)
+        with self.metrics.time("probabilities"):
+            results = predictions(found, encodings, self.labels)
+        return [problem or result for problem, result in zip(problems, results, strict=True)]
+
+    def outputs(self, encodings: list[Encoding]) -> tuple[Outputs, list[RequestError | None]]:
+        """What the model says of texts that are encoded, as tensors, and what went wrong with each."""
         with self.metrics.time("forward"):
             logits, problems = self.classifier(all_chunks(encodings), self.time_limit)
         with self.metrics.time("probabilities"):
             logits, problems = aggregate(logits, problems, encodings, self.settings.aggregation)
-            results = predictions(
+            found = outputs(
                 logits, encodings, self.labels, self.activation, self.calibration, self.decisions
             )
-        return [problem or result for problem, result in zip(problems, results, strict=True)]
+        return found, [a or b for a, b in zip(problems, found.problems, strict=True)]
 
     def _explain(
         self, text: Text | RequestError, outcome: Prediction | RequestError

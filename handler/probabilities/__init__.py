@@ -8,7 +8,7 @@ decisions     a label, or none where it is not sure enough; prediction sets
 The operator's side reads names and files here without loading torch, which is imported where it computes.
 """
 
-from .activation import activate, predictions
+from .activation import Outputs, activate, outputs, predictions
 from .calibration import (
     CALIBRATION_FILE,
     FOR_INDEPENDENT_LABELS,
@@ -25,9 +25,11 @@ __all__ = [
     "METHODS",
     "Calibration",
     "Decisions",
+    "Outputs",
     "activate",
     "choose_activation",
     "name_labels",
+    "outputs",
     "predictions",
     "problem_type",
     "read_calibration",

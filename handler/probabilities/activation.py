@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import RequestError
-from ..values import Encoding, Prediction
+from ..values import Decision, Encoding, Prediction
 from .calibration import Calibration
 from .decisions import Decisions
 
@@ -35,15 +36,32 @@ def entropies(probabilities: torch.Tensor, activation: str) -> torch.Tensor:
     return -probabilities.xlogy(probabilities).sum(dim=1) / math.log(max(2, labels))
 
 
-def predictions(
+@dataclass(frozen=True)
+class Outputs:
+    """What a model says of texts, a row a text: `predictions` makes one object a text of it.
+
+    `logits` are as the model gave them, `probabilities` by the activation and calibration that each text
+    asked for, both [texts, labels]. `confidence` and `entropy`, [texts], are of the model's own.
+    """
+
+    logits: torch.Tensor
+    probabilities: torch.Tensor
+    confidence: torch.Tensor
+    entropy: torch.Tensor
+    decisions: list[Decision]
+    calibrated: list[bool]
+    problems: list[RequestError | None]
+
+
+def outputs(
     logits: torch.Tensor,
     encodings: Sequence[Encoding],
     labels: Sequence[str],
     activation: str,
     calibration: Calibration | None = None,
     decisions: Decisions | None = None,
-) -> list[Prediction | RequestError]:
-    """One Prediction a text, its labels by falling probability, from logits [texts, labels].
+) -> Outputs:
+    """What logits [texts, labels] say.
 
     `activation` is the model's own; a text that asks for another one, or for no calibration, gets that,
     and a decision without the archive's levels.
@@ -58,21 +76,37 @@ def predictions(
         row = logits[index : index + 1]
         probabilities[index] = activate(row, encodings[index].activation or activation)[0]
         decided[index] = decisions.plain(activate(row, activation))[0]
-    ranked, order = probabilities.sort(dim=1, descending=True, stable=True)
+    return Outputs(
+        logits,
+        probabilities,
+        own.amax(dim=1),
+        entropies(own, activation),
+        decided,
+        [calibration is not None and not is_plain for is_plain in plain],
+        [None if is_finite else _not_finite() for is_finite in finite],
+    )
+
+
+def predictions(
+    found: Outputs, encodings: Sequence[Encoding], labels: Sequence[str]
+) -> list[Prediction | RequestError]:
+    """One Prediction a text, its labels by falling probability."""
+    ranked, order = found.probabilities.sort(dim=1, descending=True, stable=True)
     rows = zip(
         encodings,
-        finite,
+        found.problems,
         order.tolist(),
         ranked.tolist(),
-        logits.gather(1, order).tolist(),
-        own.amax(dim=1).tolist(),
-        entropies(own, activation).tolist(),
-        decided,
-        plain,
+        found.logits.gather(1, order).tolist(),
+        found.confidence.tolist(),
+        found.entropy.tolist(),
+        found.decisions,
+        found.calibrated,
         strict=True,
     )
     return [
-        Prediction(
+        problem
+        or Prediction(
             probabilities=dict(zip(names := [labels[i] for i in indices], values, strict=True)),
             logits=dict(zip(names, raw, strict=True)),
             tokens=sum(len(piece.input_ids) for piece in (encoding, *encoding.further)),
@@ -80,23 +114,25 @@ def predictions(
             confidence=confidence,
             entropy=uncertainty,
             decision=decision,
-            calibrated=calibration is not None and not is_plain,
+            calibrated=calibrated,
             chunks=1 + len(encoding.further),
-        )
-        if is_finite
-        else RequestError(
-            "model_output_invalid",
-            "the model's logits for this text are not finite; serve it with --precision float32",
         )
         for (
             encoding,
-            is_finite,
+            problem,
             indices,
             values,
             raw,
             confidence,
             uncertainty,
             decision,
-            is_plain,
+            calibrated,
         ) in rows
     ]
+
+
+def _not_finite() -> RequestError:
+    return RequestError(
+        "model_output_invalid",
+        "the model's logits for this text are not finite; serve it with --precision float32",
+    )

@@ -25,7 +25,8 @@ class Tokenizer:
     """A Hugging Face fast tokenizer that encodes all texts of a batch in one call.
 
     `max_length` is the longest input in tokens, special ones included; `long_text` is what happens to a
-    longer text that does not say it itself, and `stride` by how many tokens chunks overlap.
+    longer text that does not say it itself, and `stride` by how many tokens chunks overlap. With `pairs`
+    a text alone is an error.
     """
 
     def __init__(
@@ -34,10 +35,12 @@ class Tokenizer:
         max_length: int,
         long_text: str = "truncate",
         stride: int = 64,
+        pairs: bool = False,
     ) -> None:
         self.max_length = max_length
         self._long_text = long_text
         self._stride = stride
+        self._pairs = pairs
         self.pad_token_id = int(tokenizer.pad_token_id or 0)
         self._truncation_side = tokenizer.truncation_side
         self.gives_token_types = "token_type_ids" in tokenizer.model_input_names
@@ -76,6 +79,12 @@ class Tokenizer:
 
     def _check(self, text: Text, tokens: int, limit: int) -> RequestError | None:
         """What is wrong with a text of so many tokens, if anything is."""
+        if self._pairs and text.text_pair is None:
+            return RequestError(
+                "missing_text",
+                'this model classifies pairs, and there is no "text_pair"; '
+                'send {"text": "…", "text_pair": "…"}',
+            )
         if error := self._check_limit(text, limit):
             return error
         if not tokens:  # control characters alone, and a tokenizer without special tokens

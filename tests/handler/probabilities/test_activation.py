@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.errors import RequestError
-from handler.probabilities.activation import activate, predictions
+from handler.probabilities.activation import activate, outputs, predictions
 from handler.values import Encoding, Prediction
 
 ENCODING = Encoding([1, 2, 3], [0, 0, 0], truncated=True)
@@ -14,7 +14,8 @@ ENCODING = Encoding([1, 2, 3], [0, 0, 0], truncated=True)
 
 def predict(logits: list[float], activation: str = "softmax") -> Prediction | RequestError:
     labels = [f"label {index}" for index in range(len(logits))]
-    (result,) = predictions(torch.tensor([logits]), [ENCODING], labels, activation)
+    found = outputs(torch.tensor([logits]), [ENCODING], labels, activation)
+    (result,) = predictions(found, [ENCODING], labels)
     return result
 
 
@@ -68,7 +69,9 @@ def test_equal_probabilities_keep_the_order_of_the_labels() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_logits_that_are_not_finite_are_that_text_s_error_alone(value: float) -> None:
     logits = torch.tensor([[1.0, 2.0], [value, 1.0]])
-    good, bad = predictions(logits, [ENCODING] * 2, ["a", "b"], "softmax")
+    encodings = [ENCODING] * 2
+    found = outputs(logits, encodings, ["a", "b"], "softmax")
+    good, bad = predictions(found, encodings, ["a", "b"])
     assert isinstance(good, Prediction)
     assert isinstance(bad, RequestError)
     assert (bad.code, bad.status) == ("model_output_invalid", 500)

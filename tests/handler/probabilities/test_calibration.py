@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.errors import LoadError
-from handler.probabilities.activation import predictions
+from handler.probabilities.activation import outputs, predictions
 from handler.probabilities.calibration import CALIBRATION_FILE, Calibration, read_calibration
 from handler.values import Encoding, Prediction
 
@@ -62,7 +62,8 @@ def test_a_text_may_ask_for_the_model_s_own_probabilities() -> None:
         Encoding([1], [0], False, activation="softmax"),
     ]
     rows = LOGITS[:1].repeat(4, 1)
-    found = predictions(rows, encodings, ["a", "b"], "softmax", calibration)
+    said = outputs(rows, encodings, ["a", "b"], "softmax", calibration)
+    found = predictions(said, encodings, ["a", "b"])
     assert all(isinstance(each, Prediction) for each in found)
     own, plain, none, asked = (each for each in found if isinstance(each, Prediction))
     assert own.probabilities == asked.probabilities
