@@ -16,7 +16,14 @@ inspection       what an archive holds, told
 from .contents import read_manifest, unpacked
 from .folder import FITTED_WITH, check_folder, classifies_pairs, read_labels, weights_digest
 from .inspection import golden, inspect
-from .packaging import BATCH_SIZE, MAX_BATCH_DELAY, lay_out, model_config, package
+from .packaging import (
+    BATCH_SIZE,
+    MAX_BATCH_DELAY,
+    lay_out,
+    model_config,
+    package,
+    usual_workers,
+)
 
 __all__ = [
     "BATCH_SIZE",
@@ -32,5 +39,6 @@ __all__ = [
     "read_labels",
     "read_manifest",
     "unpacked",
+    "usual_workers",
     "weights_digest",
 ]

@@ -4,9 +4,9 @@ app                the program, and what its commands share
 archives           package, inspect
 serve              serve, status, stop
 predict            predict
-evaluate           evaluate
-calibrate          calibrate
+quality            evaluate, calibrate
 explain            explain
+score              score
 versions           rollout, rollback, canary, models …
 texts              texts from arguments and files, labelled ones too
 printing           tables, and JSON for programs
@@ -17,13 +17,22 @@ terminal           what is printed is shown, never obeyed
 
 from . import (  # each adds its commands
     archives,
-    calibrate,
-    evaluate,
     explain,
     predict,
+    quality,
+    score,
     serve,
     versions,
 )
 from .app import main
 
-__all__ = ["archives", "calibrate", "evaluate", "explain", "main", "predict", "serve", "versions"]
+__all__ = [
+    "archives",
+    "explain",
+    "main",
+    "predict",
+    "quality",
+    "score",
+    "serve",
+    "versions",
+]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
 
 from .app import out
+
+if TYPE_CHECKING:
+    from ..score import Summary
 
 _MOST_LABELS, _MOST_CONFUSIONS = 10, 10
 _FIGURES = {
@@ -221,3 +224,33 @@ def _figure(value: float | None) -> str:
 
 def _share(value: float | None) -> str:
     return "none" if value is None else f"{value:.1%}"
+
+
+def print_scored(found: Summary, calibrated_on: dict[str, Any] | None) -> None:
+    """What rows came to, beside what the model said of the texts that it was calibrated on."""
+    known = calibrated_on or {"labels": {}, "probability": {}}
+    out.print(
+        f"{found.rows:,} rows, {found.failed:,} with an error, {found.undecided:,} without a label, "
+        f"{found.truncated:,} cut",
+        highlight=False,
+    )
+    for code, count in found.errors.most_common():
+        out.print(f"  {code}: {count:,}", highlight=False)
+    beside = ["calibrated on"] * bool(calibrated_on)
+    table = Table("label", "share", *beside, box=None, pad_edge=False)
+    shown = list(found.shares.items())[:_MOST_LABELS]
+    for label, share in shown:
+        table.add_row(
+            escape(label), f"{share:.1%}", *[_share(known["labels"].get(label, 0.0))] * len(beside)
+        )
+    if len(found.shares) > len(shown):
+        table.add_row(f"[dim]and {len(found.shares) - len(shown)} more[/]", "")
+    out.print(table)
+    table = Table("of rows below", "probability", *beside, box=None, pad_edge=False)
+    for name, value in found.quantiles.items():
+        table.add_row(
+            f"{float(name):.0%}",
+            f"{value:.3f}",
+            *[_figure(known["probability"].get(name))] * len(beside),
+        )
+    out.print(table)

@@ -18,7 +18,7 @@ from .client import AsyncClient, AsyncGrpcClient, Client, GrpcClient
 from .files import LONGEST_FIELD, PAIR_COLUMN, Row, read_rows, read_texts, refuse_constant, row_of
 from .grpc_transport import CHANNEL_OPTIONS, as_client_error
 from .keys import KeyReader, Kind, bearer, fresh_key
-from .outputs import Result, write_csv, write_json, write_jsonl
+from .outputs import Result, kept_names, write_csv, write_json, write_jsonl
 from .results import (
     GONE,
     READY,
@@ -60,6 +60,7 @@ __all__ = [
     "as_client_error",
     "bearer",
     "fresh_key",
+    "kept_names",
     "read_canaries",
     "read_rows",
     "read_texts",

@@ -12,9 +12,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from ...archives import (
     FITTED_WITH,
@@ -26,7 +30,13 @@ from ...archives import (
     weights_digest,
 )
 from ...errors import ConfigError
-from ...handler.probabilities import CALIBRATION_FILE, FOR_INDEPENDENT_LABELS
+from ...handler.probabilities import (
+    CALIBRATION_FILE,
+    FOR_INDEPENDENT_LABELS,
+    Calibration,
+    Decisions,
+    activate,
+)
 from ...handler.settings import Settings
 from ...system import appearing, scratch_folder
 from ..datasets import Columns, Labelled, read_labelled
@@ -37,6 +47,7 @@ from .scaling import check_method, learnable
 from .thresholds import choose_levels
 
 _FEWEST = 50  # texts
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of probabilities that are kept for later
 
 Report = Callable[[int, int], None]
 
@@ -125,6 +136,7 @@ def calibrate(
         "weights": weights_digest(model_dir),
         "unfitted": unfitted,
         "settings": {name: getattr(settings, name) for name in FITTED_WITH},
+        "predicted": _predicted(logits, found, labels, activation),
     }
     _write(model_dir / CALIBRATION_FILE, found)
     return found
@@ -138,6 +150,31 @@ def _score(model_dir: Path, labelled: Labelled, settings: Settings, report: Repo
         (root / "model" / CALIBRATION_FILE).unlink(missing_ok=True)  # of a former calibration
         total = len(labelled.texts)
         return score_folder(root, labelled.texts, lambda done: report(done, total)).logits
+
+
+def _predicted(
+    logits: Floats, found: Numbers, labels: Sequence[str], activation: str
+) -> dict[str, Any]:
+    """Shares of labels, and quantiles of the highest probability, to hold what is met later against."""
+    import torch
+
+    probabilities = activate(
+        Calibration(found, len(labels), activation)(torch.from_numpy(logits)), activation
+    )
+    decided = Decisions(labels, activation, found)(probabilities)
+    counts = Counter(
+        label
+        for each in decided
+        for label in (each.labels if each.labels is not None else [each.label])
+        if label is not None
+    )
+    highest = probabilities.amax(dim=1).numpy()
+    return {
+        "labels": {label: count / len(decided) for label, count in counts.most_common()},
+        "probability": {
+            f"{each:g}": round(float(np.quantile(highest, each)), 3) for each in QUANTILES
+        },
+    }
 
 
 def _check_targets(

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bertserve.cli.evaluate import find_model
+from bertserve.cli.quality import find_model
 from bertserve.errors import ConfigError
 from bertserve.quality.models import Model, archived, check_apart, compare, judge
 from bertserve.quality.scores import Scores

@@ -104,6 +104,12 @@ def test_a_folder_gets_its_calibration(folder: Path, data: Path) -> None:
     assert origin["threshold"]["coverage"] == pytest.approx(0.5, abs=0.3)
     assert origin["sets"]["coverage"] == pytest.approx(0.95, abs=0.14)
     assert (origin["data"], origin["texts"], origin["looks_seen"]) == ("held-out.csv", 120, False)
+    # what later texts are held against: about one half is answered, as that was asked for
+    assert sum(origin["predicted"]["labels"].values()) == pytest.approx(0.5, abs=0.05)
+    assert set(origin["predicted"]["labels"]) <= set(tiny.LABELS)
+    quantiles = list(origin["predicted"]["probability"].values())
+    assert quantiles == sorted(quantiles)
+    assert quantiles[2] == pytest.approx(found["threshold"], abs=0.01)
     assert seen[-1] == (120, 120)
     assert calibrate(folder, data, target_coverage=0.5) == found  # of the same logits, not its own
 

@@ -1,0 +1,120 @@
+"""Files of results, each whole or not there, and what each is about.
+
+    write_part(folder, part, table, "parquet")
+
+Beside each file stands in `_bertserve/` what its rows came to, which is written before it: a file that is
+there is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+from pyarrow import fs, parquet
+
+from ..errors import ConfigError
+from ..system import appearing
+from .parts import file_system
+
+FORMATS = ("parquet", "jsonl", "csv")
+_ASIDE = "_bertserve"  # by its underscore left out by whoever reads the folder
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of results, here or by URI."""
+
+    system: fs.FileSystem
+    path: str
+
+    @classmethod
+    def at(cls, where: str) -> Folder:
+        """The folder, which is made if it is not there."""
+        system, path = file_system(where)
+        found = cls(system, path.rstrip("/"))
+        system.create_dir(f"{found.path}/{_ASIDE}", recursive=True)
+        return found
+
+    def names(self) -> set[str]:
+        """The files of results that are there."""
+        selector = fs.FileSelector(self.path, allow_not_found=True)
+        return {
+            each.base_name
+            for each in self.system.get_file_info(selector)
+            if each.type == fs.FileType.File and not each.base_name.startswith((".", "_"))
+        }
+
+    def read_aside(self, name: str) -> Any:
+        """What was written aside; None where it was not."""
+        try:
+            with self.system.open_input_stream(f"{self.path}/{_ASIDE}/{name}.json") as file:
+                return json.loads(file.read())
+        except FileNotFoundError:
+            return None
+
+    def write_aside(self, name: str, value: Any) -> None:
+        """Write what is no result."""
+        content = json.dumps(value, indent=1, ensure_ascii=False).encode()
+        self.write(f"{_ASIDE}/{name}.json", lambda file: file.write(content))
+
+    def write(self, name: str, fill: Callable[[IO[bytes]], Any]) -> None:
+        """A file that appears whole; an object of a store does by itself."""
+        path = f"{self.path}/{name}"
+        if not isinstance(self.system, fs.LocalFileSystem):
+            stream = self.system.open_output_stream(path)
+            with _whole(stream) as file:
+                fill(file)
+            return
+        with appearing(Path(path)) as partial, partial.open("wb") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _whole(stream: pa.NativeFile) -> Iterator[pa.NativeFile]:
+    """Close it only where all was written: what is left open is no object."""
+    yield stream
+    stream.close()
+
+
+def ending(form: str) -> str:
+    """The ending of the files of a format; ConfigError where it is none of ours."""
+    if form not in FORMATS:
+        raise ConfigError(f"{form} is no format of results; choose one of {', '.join(FORMATS)}")
+    return f".{form}"
+
+
+def write_table(file: IO[bytes], table: pa.Table, form: str) -> None:
+    """A scored table as a file; in CSV lists are JSON."""
+    if form == "parquet":
+        parquet.write_table(table, file, compression="zstd")
+        return
+    rows = (row for batch in table.to_batches(1_000) for row in batch.to_pylist())
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    try:
+        if form == "csv":
+            writer = csv.writer(text)
+            writer.writerow(table.column_names)
+            writer.writerows(map(_cell, row.values()) for row in rows)
+        else:
+            for row in rows:
+                text.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+        text.flush()
+    finally:
+        text.detach()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return value
