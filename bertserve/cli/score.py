@@ -136,11 +136,12 @@ def _shard(given: str) -> tuple[int, int]:
 @contextmanager
 def _nothing_written(dry_run: bool, to: str) -> Iterator[str]:
     """Where the job looks for what was done."""
-    if not dry_run:
-        yield to
-        return
+    from ..score import Folder
     from ..system import scratch_folder
 
+    if not dry_run or Folder.has_results(to):
+        yield to
+        return
     with scratch_folder("score") as scratch:
         yield str(scratch / "results")
 

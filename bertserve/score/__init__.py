@@ -15,6 +15,7 @@ cluster     a job on Ray
 
 from collections.abc import Iterator, Sequence
 
+from .files import Folder
 from .job import Done, Job
 from .lines import Columns
 from .local import measure, run_here
@@ -26,6 +27,7 @@ from .summary import Summary
 __all__ = [
     "Columns",
     "Done",
+    "Folder",
     "Job",
     "Options",
     "Part",

@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 import ray
 import ray.data
+import ray.exceptions
 
-from ..errors import ConfigError
+from ..errors import BertserveError, ConfigError, ServerError
 from ..system import scratch_folder
 from .job import Done, Job
 from .parts import Part
 from .summary import Summary
 
+_SHOWN = 500  # characters of what Ray says
 _CORES = 4  # of an actor without a GPU, unless the nodes have fewer
 
 
@@ -80,9 +82,16 @@ def run_on_ray(
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(most, len(parts))),
         **needs,
     )
-    for row in found.iter_rows():
-        outcome = json.loads(row["found"])
-        yield Done(_part(row["part"]), Summary.read(outcome["summary"]), outcome["problem"])
+    try:
+        for row in found.iter_rows():
+            outcome = json.loads(row["found"])
+            yield Done(_part(row["part"]), Summary.read(outcome["summary"]), outcome["problem"])
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, OSError | BertserveError):  # a disk that is full, say
+            raise cause from error
+        said = " ".join(str(error).split())
+        raise ServerError(f"Ray gave up: {said[-_SHOWN:]}") from error
 
 
 def _pool(workers: int | None) -> tuple[int, dict[str, float], int | None]:

@@ -8,12 +8,11 @@ there is done.
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -26,6 +25,7 @@ from ..system import appearing
 from .parts import file_system
 
 FORMATS = ("parquet", "jsonl", "csv")
+RECORD = "job"  # what was asked for, aside
 _ASIDE = "_bertserve"  # by its underscore left out by whoever reads the folder
 
 
@@ -37,6 +37,12 @@ class Folder:
     path: str
 
     @classmethod
+    def has_results(cls, where: str) -> bool:
+        """Whether a job was begun there; nothing is made."""
+        system, path = file_system(where)
+        return cls(system, path.rstrip("/")).read_aside(RECORD) is not None
+
+    @classmethod
     def at(cls, where: str) -> Folder:
         """The folder, which is made if it is not there."""
         system, path = file_system(where)
@@ -45,13 +51,17 @@ class Folder:
         return found
 
     def names(self) -> set[str]:
-        """The files of results that are there."""
-        selector = fs.FileSelector(self.path, allow_not_found=True)
-        return {
+        """The files of results that are there, and of which it is known what their rows came to."""
+        known = {name.removesuffix(".json") for name in self._listed(f"{self.path}/{_ASIDE}")}
+        return {name for name in self._listed(self.path) if name.rpartition(".")[0] in known}
+
+    def _listed(self, folder: str) -> list[str]:
+        selector = fs.FileSelector(folder, allow_not_found=True)
+        return [
             each.base_name
             for each in self.system.get_file_info(selector)
-            if each.type == fs.FileType.File and not each.base_name.startswith((".", "_"))
-        }
+            if each.type == fs.FileType.File and not each.base_name.startswith(".")
+        ]
 
     def read_aside(self, name: str) -> Any:
         """What was written aside; None where it was not."""
@@ -67,24 +77,19 @@ class Folder:
         self.write(f"{_ASIDE}/{name}.json", lambda file: file.write(content))
 
     def write(self, name: str, fill: Callable[[IO[bytes]], Any]) -> None:
-        """A file that appears whole; an object of a store does by itself."""
+        """A file that appears whole."""
         path = f"{self.path}/{name}"
         if not isinstance(self.system, fs.LocalFileSystem):
-            stream = self.system.open_output_stream(path)
-            with _whole(stream) as file:
-                fill(file)
+            # a store shows what was written to a stream that is given up: nothing may fail on the way
+            content = io.BytesIO()
+            fill(content)
+            with self.system.open_output_stream(path) as stream:
+                stream.write(content.getbuffer())
             return
         with appearing(Path(path)) as partial, partial.open("wb") as file:
             fill(file)
             file.flush()
             os.fsync(file.fileno())
-
-
-@contextlib.contextmanager
-def _whole(stream: pa.NativeFile) -> Iterator[pa.NativeFile]:
-    """Close it only where all was written: what is left open is no object."""
-    yield stream
-    stream.close()
 
 
 def ending(form: str) -> str:

@@ -22,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..errors import ConfigError
-from .files import Folder, ending, write_table
+from .files import RECORD, Folder, ending, write_table
 from .lines import TEXT, Columns, Unreadable
 from .parts import Part, Source, find_parts, read_part
 from .processes import USUAL, Died, Options
@@ -31,7 +31,6 @@ from .summary import Summary
 
 _FEWEST, _PARTS = 4_096, 64  # rows of a part, parts of a job that has that few rows
 _TRIES = 3  # of a part at which the process died
-_RECORD = "job"
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class Job:
         )
         source = Source.of(data, besides=to)
         folder = Folder.at(to)
-        record = folder.read_aside(_RECORD)
+        record = folder.read_aside(RECORD)
         job = cls(scorer, source, folder, columns, form, [])
         asked = job._asked()
         if record is None:
@@ -89,7 +88,7 @@ class Job:
                 job._find(rows)
             job.columns = _typed(job)
             record = {**asked, "rows": rows, "kept": _written(job.columns.types)}
-            folder.write_aside(_RECORD, record)
+            folder.write_aside(RECORD, record)
         else:
             _check_same(asked, record, to)
             job.columns = replace(columns, types=_read(record["kept"]))

@@ -40,6 +40,8 @@ def shares(workers: int | None, options: Options) -> list[Options]:
 
 def run_here(job: Job, parts: Sequence[Part], workers: int | None = None) -> Iterator[Done]:
     """Score parts, and tell of each as it is done; a part at which processes keep dying is told too."""
+    if not parts:
+        return
     outcomes: Queue[Done | BaseException | None] = Queue()
     waiting, lock = deque(parts), threading.Lock()
     stopped = threading.Event()
@@ -61,7 +63,8 @@ def run_here(job: Job, parts: Sequence[Part], workers: int | None = None) -> Ite
         except BaseException as error:  # told where it can be seen
             outcomes.put(error)
 
-    scorers = [job.scorer.with_options(each) for each in shares(workers, job.scorer.options)]
+    options = shares(workers, job.scorer.options)[: len(parts)]
+    scorers = [job.scorer.with_options(each) for each in options]
     with ThreadPoolExecutor(len(scorers)) as pool:
         try:
             for scorer in scorers:

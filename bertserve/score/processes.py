@@ -101,8 +101,6 @@ class Processes:
 
     def _start(self, root: Path, options: Options) -> dict[str, Any]:
         pipes = [os.pipe() for _ in range(options.tokenizers)]
-        for reading, _ in pipes:
-            self._running.callback(_close, reading)
         asked = {
             "threads": options.threads,
             "gpu": options.gpu,
@@ -111,9 +109,13 @@ class Processes:
         }
         writing = [number for _, number in pipes]
         try:
-            last = self._run(
-                root, "classify", asked, pass_fds=asked["sources"], stdin=subprocess.DEVNULL
-            )
+            try:
+                last = self._run(
+                    root, "classify", asked, pass_fds=asked["sources"], stdin=subprocess.DEVNULL
+                )
+            finally:
+                for reading, _ in pipes:
+                    os.close(reading)
             assert last.stdout is not None
             try:
                 self._answers = pa.ipc.open_stream(last.stdout)
@@ -219,8 +221,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
                 stream.close()
     process.kill()
     process.wait()
-
-
-def _close(number: int) -> None:
-    with suppress(OSError):
-        os.close(number)

@@ -8,7 +8,7 @@ from typing import IO
 
 import pyarrow as pa
 import pytest
-from pyarrow import parquet
+from pyarrow import fs, parquet
 
 from bertserve.errors import ConfigError
 from bertserve.score.files import Folder, ending, write_table
@@ -38,11 +38,14 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         file.write(b"half")
         raise OSError("the disk is full")
 
-    with pytest.raises(OSError, match="full"):
-        folder.write("a.csv", fail)
-    assert folder.names() == set()
-    assert not list((tmp_path / "out").glob(".*"))
+    system = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+    for each in (folder, Folder(system, "out")):  # as in a store
+        with pytest.raises(OSError, match="full"):
+            each.write("a.csv", fail)
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["_bertserve"]
     folder.write("a.csv", lambda file: file.write(b"whole"))
+    assert folder.names() == set()  # nobody knows what its rows came to
+    folder.write_aside("a", {})
     assert folder.names() == {"a.csv"}
 
 
