@@ -19,6 +19,8 @@ from bertserve.archives.kernels import build
 from bertserve.handler.engine.kernels import FOLDER
 from once import made_once
 
+pytest.register_assert_rewrite("faults", "proxied", "serving")  # so that they say what they found
+
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 

@@ -98,9 +98,9 @@ class Served:
         }
 
 
-def wait_until(condition: Callable[[], Found], seconds: float = PATIENCE) -> Found:
+def wait_until(condition: Callable[[], Found]) -> Found:
     """What a condition gives once that is true; an AssertionError where it is not in time."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while not (found := condition()):
         assert time.monotonic() < deadline
         time.sleep(0.05)

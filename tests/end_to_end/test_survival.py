@@ -167,7 +167,9 @@ def test_a_worker_that_torchserve_has_lost_is_brought_back(
             assert server.models()[0].ready == 0 or worker_pids(server) != [first]
             wait_until(lambda: server.models()[0].state == "READY")
             go_on(seen)
-        seen.assert_whole()
+        # a call that was lost with the thread is never answered, and ends by its own deadline
+        assert all(reason.startswith("TimedOut") for reason in seen.failures), seen.failures
+        assert not seen.wrong
         (model,) = server.models()
         assert (model.wanted, len(model.workers)) == (1, 1)
         metrics = httpx.get(f"{addresses.supervisor}/metrics", timeout=PATIENCE).text
