@@ -114,7 +114,8 @@ def load(front: Proxy, anybody_s: int) -> Iterator[Callable[[], None]]:
     clients = [make(timeout=PATIENCE) for make in (*[front.client] * 6, *[front.grpc_client] * 2)]
 
     def post() -> None:
-        http.post("/predictions/tiny", content=NATIVE).raise_for_status()
+        response = http.post("/predictions/tiny", content=NATIVE)
+        assert response.status_code == 200, (response.status_code, response.text)
 
     asks: list[Callable[[], object]] = [partial(each.classify, "good film") for each in clients]
     asks += [post] * anybody_s

@@ -25,8 +25,9 @@ CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", -1),  # answers of many texts pass gRPC's 4 MB
     ("grpc.max_reconnect_backoff_ms", 2_000),  # a server that comes back is found soon
 ]
-# what TorchServe says, as INTERNAL, where HTTP has a status of its own
-_WORTH_ANOTHER_TRY = ("has no worker to serve", "Out of resources")
+# what TorchServe says, as INTERNAL, where HTTP has a status of its own; and gRPC itself, where a proxy
+# has lost the server in the middle of an answer
+_WORTH_ANOTHER_TRY = ("has no worker to serve", "Out of resources", "RST_STREAM", "Stream removed")
 # the handler's own answers that another try may mend
 _PASSING = tuple(
     f'{{"error":{{"code":"{code}"'.encode() for code in ("overloaded", "explanations_paused")

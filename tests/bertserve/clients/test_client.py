@@ -156,6 +156,8 @@ def test_a_server_that_is_silent_is_given_up() -> None:
         (grpc.StatusCode.NOT_FOUND, "x", ModelNotFound),
         (grpc.StatusCode.INTERNAL, "Worker died.\n…InternalServerException", WorkerDied),
         (grpc.StatusCode.INTERNAL, "Model x has no worker to serve it", Unavailable),
+        (grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2", Unavailable),
+        (grpc.StatusCode.UNKNOWN, "Stream removed", Unavailable),
         (grpc.StatusCode.UNAVAILABLE, "failed to connect", Unavailable),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, "larger than max", TooLarge),
         (grpc.StatusCode.DEADLINE_EXCEEDED, "late", TimedOut),
