@@ -17,9 +17,7 @@ An archive is a zip, uncompressed, with the same bytes whenever it is built from
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -35,7 +33,7 @@ from ..handler import checksums
 from ..handler.probabilities import CALIBRATION_FILE
 from ..handler.settings import Settings
 from ..inputs import Input, Pair
-from ..system import appearing, scratch_folder, tied_command
+from ..system import Forkserver, appearing, scratch_folder
 from . import conversion, parity
 from .contents import CONFIG, MANIFEST, unpacked
 from .folder import (
@@ -110,20 +108,20 @@ def package(
     if settings.pairs and not all(isinstance(text, Pair) for text in texts or ()):
         raise PackageError("this model classifies pairs; give texts that have a text_pair each")
     output.mkdir(parents=True, exist_ok=True)
-    with scratch_folder("package") as scratch:
+    with scratch_folder("package") as scratch, Forkserver() as python:
         root = scratch / "archive"
         report("collecting the files")
         workers = usual_workers() if workers is None else workers
         config = model_config(workers, batch_size, max_batch_delay, settings)
         lay_out(model_dir, root, name, version, config)
         report("comparing it with transformers' own pipeline, and its precision with float32")
-        _measure_precision(root, model_dir, texts)
+        _measure_precision(python, root, model_dir, texts)
         built = scratch / target.name
         report("writing the archive")
         _write_zip(root, built)
         report("opening it as a TorchServe worker does")
         with unpacked(built, "open") as folder:
-            classify_as_worker(folder)
+            classify_as_worker(python, folder)
         _put_in_place(built, target, force=force)
     return target
 
@@ -205,11 +203,13 @@ def usual_workers() -> int:
     return torch.cuda.device_count() or min(WORKERS, cpu_cores())
 
 
-def _measure_precision(root: Path, model_dir: Path, texts: Sequence[Input] | None) -> None:
+def _measure_precision(
+    python: Forkserver, root: Path, model_dir: Path, texts: Sequence[Input] | None
+) -> None:
     # the pipeline reads the folder itself, unless it is one that transformers cannot read as it is
     as_it_is = not (model_dir / conversion.ADAPTER).exists() and not _prefix(model_dir)
     reference = model_dir if as_it_is else root / "model"
-    found = parity.measure_in_archive(root, texts or (), reference)
+    found = parity.measure_in_archive(python, root, texts or (), reference)
     if "error" in found:
         raise PackageError(f"the archive does not load: {found['error']}")
     if "differs" in found:
@@ -256,24 +256,16 @@ def _put_in_place(built: Path, target: Path, *, force: bool) -> None:
         shutil.copyfile(built, partial)
 
 
-def classify_as_worker(unpacked: Path) -> dict[str, Any]:
+def classify_as_worker(python: Forkserver, unpacked: Path) -> dict[str, Any]:
     """Open an unpacked archive as a TorchServe worker does, in a process of its own.
 
     Returns what it answered to `describe`; PackageError carries the worker's own reason.
     """
-    environment = {**os.environ, "PYTHONPATH": str(unpacked), "HF_HUB_OFFLINE": "1"}
     script = Path(__file__).parent / "open_as_worker.py"
-    done = subprocess.run(
-        [*tied_command(script), str(unpacked)],
-        cwd=unpacked,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    lines = done.stdout.splitlines()
+    output, errors = python.run(script, str(unpacked), folder=unpacked)
+    lines = output.splitlines()
     outcome = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
     if "description" not in outcome:
-        reason = outcome.get("error") or (done.stderr.strip().splitlines() or ["it died"])[-1]
+        reason = outcome.get("error") or (errors.strip().splitlines() or ["it died"])[-1]
         raise PackageError(f"the archive does not load: {reason}")
     return dict(outcome["description"])

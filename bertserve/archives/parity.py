@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # in the archive's process there is no bertserve
     from bertserve.inputs import Input
+    from bertserve.system import Forkserver
 
 FILE_NAME = "precision.json"
 GOLDEN = "golden.json"
@@ -32,25 +31,17 @@ def sample_texts() -> list[str]:
     return SAMPLE.read_text(encoding="utf-8").splitlines()
 
 
-def measure_in_archive(root: Path, texts: Sequence[Input], reference: Path) -> dict[str, Any]:
+def measure_in_archive(
+    python: Forkserver, root: Path, texts: Sequence[Input], reference: Path
+) -> dict[str, Any]:
     """What `measure` finds for an archive's folder, in a process of its own."""
-    from bertserve.system import tied_command
-
     given = [text if isinstance(text, str) else (text.text, text.text_pair) for text in texts]
-    environment = {**os.environ, "PYTHONPATH": str(root), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [*tied_command(Path(__file__), "-B"), str(root), str(reference.resolve())],
-        cwd=root,
-        env=environment,
-        input=json.dumps(given),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    lines = done.stdout.splitlines()
+    asked = [str(root), str(reference.resolve())]
+    output, errors = python.run(Path(__file__), *asked, folder=root, given=json.dumps(given))
+    lines = output.splitlines()
     if lines and lines[-1].startswith("{"):
         return dict(json.loads(lines[-1]))
-    return {"error": (done.stderr.strip().splitlines() or ["it died"])[-1]}
+    return {"error": (errors.strip().splitlines() or ["it died"])[-1]}
 
 
 def measure(root: Path, given: Sequence[str | Sequence[str]], reference: Path) -> dict[str, Any]:

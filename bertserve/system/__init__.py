@@ -2,11 +2,13 @@
 
 processes   processes that must not outlive what they are for
 tied        a program that ends with the one that started it
+forkserver  programs that share what they import, forked by the program `forking`
 scratch     folders for what is on the way, and files that appear whole
 signals     Ctrl-C and its kin while something must not be left half done
 remedies    what to do about what the operating system refuses
 """
 
+from .forkserver import Forkserver
 from .processes import end_family, tied_command, torchserve_in
 from .remedies import sentence, with_remedy
 from .scratch import appearing, locked, make_scratch, scratch_folder
@@ -14,6 +16,7 @@ from .signals import ENDINGS, as_ctrl_c, heeded, ignored, postponed
 
 __all__ = [
     "ENDINGS",
+    "Forkserver",
     "appearing",
     "as_ctrl_c",
     "end_family",

@@ -17,10 +17,10 @@ _TORCHSERVE = "org.pytorch.serve.ModelServer"
 _STOP_TIMEOUT = 30.0  # seconds
 
 
-def tied_command(script: Path, *options: str) -> list[str]:
-    """A command that runs a Python program, with options of Python's, and ends when this process does."""
+def tied_command(script: Path) -> list[str]:
+    """A command that runs a Python program, which ends when this process does."""
     launcher = Path(__file__).parent / "tied.py"
-    return [sys.executable, *options, str(launcher), str(os.getpid()), str(script)]
+    return [sys.executable, str(launcher), str(os.getpid()), str(script)]
 
 
 def torchserve_in(scratch: Path) -> psutil.Process | None:

@@ -21,6 +21,7 @@ from bertserve.archives.kernels import build
 from bertserve.archives.packaging import BATCH_SIZE, classify_as_worker, package
 from bertserve.errors import PackageError
 from bertserve.handler.settings import Settings
+from bertserve.system import Forkserver
 
 HANDLER = Path(handler.__file__).parent
 
@@ -338,8 +339,9 @@ class TestInspect:
 def test_opening_as_a_worker_describes_the_model(archive: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(archive) as contents:
         contents.extractall(tmp_path)
-    described = classify_as_worker(tmp_path)
-    assert described["labels"] == list(tiny.LABELS)
-    (tmp_path / "model" / "config.json").write_text("{}")
-    with pytest.raises(PackageError, match="does not load: model/config.json is damaged"):
-        classify_as_worker(tmp_path)
+    with Forkserver() as python:
+        described = classify_as_worker(python, tmp_path)
+        assert described["labels"] == list(tiny.LABELS)
+        (tmp_path / "model" / "config.json").write_text("{}")
+        with pytest.raises(PackageError, match="does not load: model/config.json is damaged"):
+            classify_as_worker(python, tmp_path)

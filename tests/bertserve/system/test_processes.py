@@ -57,14 +57,6 @@ def test_a_program_whose_parent_has_ended_does_not_begin(script: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
 
 
-def test_options_are_python_s(script: Path) -> None:
-    script.write_text("import sys; print(sys.flags.isolated, sys.argv[1:])")
-    done = subprocess.run(
-        [*tied_command(script, "-I"), "x"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "1 ['x']\n"
-
-
 def test_a_family_is_ended_and_killed_where_it_does_not_listen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

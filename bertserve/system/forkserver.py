@@ -1,0 +1,70 @@
+"""Programs that share what they import: forked from one process that has torch and transformers.
+
+    with Forkserver() as python:
+        output, errors = python.run(script, "argument", folder=root)
+
+Importing both takes seconds for each process; here it is done once, while the caller does other things.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from .processes import tied_command
+
+_PROGRAM = Path(__file__).with_name("forking.py")
+_IMPORTED = ("torch", "transformers.modeling_utils", "transformers.models.auto.modeling_auto")
+
+
+class Forkserver:
+    """A process that has imported what models need; it and its forks end with the one that started it."""
+
+    def __enter__(self) -> Forkserver:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._process = subprocess.Popen(
+                [*tied_command(_PROGRAM), str(theirs.fileno()), *_IMPORTED],
+                env={**os.environ, "HF_HUB_OFFLINE": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._control.close()
+        self._process.kill()
+        self._process.wait()
+
+    def run(self, script: Path, *arguments: str, folder: Path, given: str = "") -> tuple[str, str]:
+        """What a Python program wrote to its standard output and error, with `given` as its input.
+
+        `folder` is its working directory and its PYTHONPATH; it writes no bytecode there.
+        """
+        with ExitStack() as stack:
+            streams = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(3)]
+            streams[0].write(given)
+            streams[0].seek(0)
+            asked = json.dumps([str(folder), str(script), arguments]).encode()
+            reading, writing = os.pipe()
+            with os.fdopen(reading, "rb") as ended:
+                try:
+                    passed = [*(each.fileno() for each in streams), writing]
+                    with contextlib.suppress(
+                        OSError
+                    ):  # it was killed: the program has said nothing
+                        socket.send_fds(self._control, [asked], passed)
+                finally:
+                    os.close(writing)
+                ended.read()
+            for each in streams[1:]:
+                each.seek(0)
+            return streams[1].read(), streams[2].read()

@@ -1,0 +1,97 @@
+"""Programs that share what they import are programs of their own in all else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bertserve.system.forkserver import Forkserver
+from serving import wait_until
+
+TELLS = """
+import json, os, sys
+given = sys.stdin.read()
+print(json.dumps([sys.argv[1:], os.getcwd(), sys.path[0], __name__, "torch" in sys.modules, given]))
+print(os.environ["PYTHONPATH"], file=sys.stderr)
+"""
+# a program that starts one that never ends by itself
+STARTS = """
+import sys
+from pathlib import Path
+from bertserve.system import Forkserver
+with Forkserver() as python:
+    python.run(Path(sys.argv[1]), sys.argv[2], folder=Path(sys.argv[2]))
+"""
+SLEEPS = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(600)"
+
+
+@pytest.fixture(scope="module")
+def python() -> Iterator[Forkserver]:
+    with Forkserver() as running:
+        yield running
+
+
+def script(folder: Path, text: str) -> Path:
+    path = folder / "program.py"
+    path.write_text(text)
+    return path
+
+
+def test_a_program_has_its_own_arguments_folder_path_and_streams(
+    python: Forkserver, tmp_path: Path
+) -> None:
+    (tmp_path / "beside.py").write_text("")
+    program = script(tmp_path, "import beside" + TELLS)
+    output, errors = python.run(program, "a", "b c", folder=tmp_path, given="ä\n")
+    folder = str(tmp_path)
+    assert output == f'[["a", "b c"], "{folder}", "{folder}", "__main__", true, "\\u00e4\\n"]\n'
+    assert errors == f"{folder}\n"
+    assert not (tmp_path / "__pycache__").exists()
+
+
+def test_programs_know_nothing_of_each_other(python: Forkserver, tmp_path: Path) -> None:
+    program = script(tmp_path, "import os, builtins; print(hasattr(builtins, 'x')); builtins.x = 1")
+    for _ in range(2):
+        assert python.run(program, folder=tmp_path) == ("False\n", "")
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [("os.kill(os.getpid(), 9)", ""), ("sys.exit('because')", "because\n"), ("1 / 0", None)],
+)
+def test_one_that_fails_has_said_why_and_others_follow(
+    python: Forkserver, tmp_path: Path, end: str, said: str | None
+) -> None:
+    program = script(tmp_path, f"import os, sys; print('begun', flush=True); {end}")
+    output, errors = python.run(program, folder=tmp_path)
+    assert output == "begun\n"
+    if said is None:
+        assert errors.splitlines()[-1] == "ZeroDivisionError: division by zero"
+    else:
+        assert errors == said
+    assert python.run(script(tmp_path, "print('next')"), folder=tmp_path) == ("next\n", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_program_ends_with_whoever_asked_for_it(tmp_path: Path, number: signal.Signals) -> None:
+    program = script(tmp_path, SLEEPS)
+    command = [sys.executable, "-c", STARTS, str(program), str(tmp_path)]
+    with subprocess.Popen(command) as asking:
+        written = tmp_path / "pid"
+        pid = int(wait_until(lambda: written.exists() and written.read_text()))
+        asking.send_signal(number)
+    wait_until(lambda: not psutil.pid_exists(pid))
+
+
+def test_a_program_whose_server_was_killed_has_said_nothing(tmp_path: Path) -> None:
+    with Forkserver() as running:
+        os.kill(running._process.pid, signal.SIGKILL)
+        running._process.wait()
+        assert running.run(script(tmp_path, "print(1)"), folder=tmp_path) == ("", "")
