@@ -8,6 +8,8 @@ state        the folder of its state
 store        the archives of a model store, and which version is served by default
 management   changes, over the gRPC management API
 supervisor   a process that watches: lost workers are brought back, readiness and gauges are true
+health       what machines ask it: is the server alive, is it ready, let it be drained
+gauges       what it knows, for Prometheus and autoscalers
 workers      what the workers really are, whatever TorchServe believes
 frontend/    TorchServe's front end, mended where an answer that cannot be sent would end a worker
 logs         why a worker does not load, or TorchServe does not start

@@ -12,11 +12,13 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 
 from ..clients import Client, GrpcClient, Kind, Model, StoredCanary, fresh_key
@@ -31,6 +33,7 @@ from .workers import Judge, judge, read_written_off, truth
 
 HEARTBEATS = "heartbeats"  # in the scratch folder
 STOP_TIMEOUT = 30.0
+DRAINING = 20.0  # seconds at most
 _ANSWER_TIMEOUT = 5.0  # for what is answered at once, unless something hangs
 _POLL = 0.2
 _LONGEST_PAUSE = 30.0
@@ -146,7 +149,7 @@ class Server:
             "inference": addresses.inference,
             "management": addresses.management,
             "metrics": addresses.metrics,
-            "supervisor": addresses.supervisor if self.supervisor() else None,
+            "health": addresses.supervisor if self.supervisor() else None,
             "grpc_inference": addresses.grpc_inference,
             "grpc_management": addresses.grpc_management,
             "key_file": str(self.key_file) if addresses.tokens else None,
@@ -263,12 +266,36 @@ def supervised(server: Server) -> Server:
 
 
 def pass_signals_on(server: Server) -> None:
-    """Have SIGTERM, SIGINT and SIGHUP end the server, for a process that stays in the foreground."""
+    """Have signals end the server, for a process that stays in the foreground.
 
-    def end(_number: int, _frame: object) -> None:
-        if process := server.process():
-            process.send_signal(signal.SIGTERM)
+    After SIGTERM it is drained first; a second one, SIGINT or SIGHUP end it at once.
+    """
+    drained: list[threading.Thread] = []
+
+    def end(number: int, _frame: object) -> None:
+        if number == signal.SIGTERM and not drained:
+            drained.append(threading.Thread(target=_drain_and_end, args=[server], daemon=True))
+            drained[0].start()
+        else:
+            _end(server)
 
     for ending in ENDINGS:
         if signal.getsignal(ending) is not signal.SIG_IGN:  # nohup
             signal.signal(ending, end)
+
+
+def _drain_and_end(server: Server) -> None:
+    with contextlib.suppress(
+        httpx.HTTPError
+    ):  # without a supervisor nobody knows what is under way
+        httpx.post(
+            f"{server.addresses.supervisor}/drain",
+            timeout=DRAINING + _ANSWER_TIMEOUT,
+            trust_env=False,
+        )
+    _end(server)
+
+
+def _end(server: Server) -> None:
+    if process := server.process():
+        process.send_signal(signal.SIGTERM)

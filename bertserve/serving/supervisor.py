@@ -3,38 +3,30 @@
 `bertserve serve` starts it with the server, and it ends with the server. It looks twice a second. A
 worker whose process is gone while TorchServe calls it READY is written off, and another one made. One
 that is stopped, or is at a batch and gives no sign of life, is ended, so that TorchServe starts it anew.
-At `supervisor_address` it tells what is true:
-
-    GET /v2/health/live     200
-    GET /v2/health/ready    200 where the default version of each model has a READY worker, else 503
-    GET /metrics            gauges for Prometheus, see docs/monitoring.md
+At `supervisor_address` it tells what is true, see `health`.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
-from prometheus_client import CollectorRegistry, Metric, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.registry import Collector
 
 from ..clients import GONE, READY, STUCK, Model, Worker
 from ..errors import BertserveError
+from .gauges import exposition
+from .health import answer_at
 from .management import CHANGING, change, scaling
-from .server import Server, read_state
-from .workers import key, read_written_off, truth, write_written_off
+from .server import DRAINING, HEARTBEATS, Server, read_state
+from .workers import busy, key, read_written_off, truth, write_written_off
 
 logger = logging.getLogger("supervisor")
 
@@ -44,7 +36,9 @@ _DESCRIBED = 10.0  # seconds after which TorchServe is asked though nothing chan
 _GRACE = 1.0  # seconds that TorchServe has to see that a worker is gone, and a stopped one to go on
 _SILENCE = 10.0  # seconds without a sign of life from a worker that is not stopped
 _GIVEN_UP = 180.0  # seconds without a process; TorchServe pauses for less between its tries
-_STATES = {READY: "ready", GONE: "gone", STUCK: "stuck"}
+_STATES = (READY, GONE, STUCK)  # those of a worker that has a process, or had one
+_POLL = 0.1  # seconds, while it is drained
+_QUIET = 1.0  # seconds without a request, so that one between two looks is not overlooked
 
 Slot = tuple[str, str]  # "NAME/VERSION", and the id of one of TorchServe's workers
 
@@ -61,6 +55,10 @@ class Supervisor:
     def __post_init__(self) -> None:
         self._directory = Path(self.server.directory)
         self._status = self.server.judge()
+        self._is_busy = busy(Path(self.server.scratch) / HEARTBEATS)
+        self._draining = False
+        # versions whose workers were all READY, and not all gone since
+        self._whole: set[str] = set()
         self._signs: object = None
         self._since: dict[Slot, tuple[str, float]] = {}
         self._described = self._looked = 0.0
@@ -101,6 +99,9 @@ class Supervisor:
                 self.models = models
         with self._lock:
             self.seen = now
+        true = self.true()
+        self._whole &= {key(model) for model in true if model.ready}
+        self._whole |= {key(model) for model in true if 0 < model.wanted <= model.ready}
 
     def _read_signs(self) -> object:
         """What changes with each change of TorchServe's: its snapshots and its processes."""
@@ -110,13 +111,19 @@ class Supervisor:
 
     def true(self) -> list[Model]:
         """The models with what their workers really are."""
+        return self._true(self._known())
+
+    def _known(self) -> list[Model]:
         with self._lock:
-            models = self.models
+            return self.models
+
+    def _true(self, models: list[Model]) -> list[Model]:
         return truth(models, self._status, read_written_off(self._directory))
 
     def heal(self) -> None:
         """Bring back what TorchServe does not."""
-        for raw, model in zip(self.models, self.true(), strict=True):
+        known = self._known()
+        for raw, model in zip(known, self._true(known), strict=True):
             gone = []
             for worker in model.workers:
                 state, seconds = self._state_since(model, worker)
@@ -178,99 +185,65 @@ class Supervisor:
         present = {(key(model), each.id) for model in self.models for each in model.workers}
         self._since = {slot: since for slot, since in self._since.items() if slot in present}
 
-    def ready(self) -> bool:
-        """Whether the default version of each model has a worker that answers."""
+    def missing(self) -> list[str]:
+        """What keeps requests from being answered, a sentence each; nothing where they are.
+
+        A version that just came wants all its workers, one that was whole since only one of them.
+        """
         with self._lock:
             is_known = bool(self.models) and time.monotonic() - self.seen < _STALE
-        is_alive = is_known and self.server.process() is not None
-        return is_alive and all(model.ready for model in self.true() if model.default)
+        if not is_known or self.server.process() is None:
+            return ["TorchServe does not answer"]
+        found = ["the server is being drained"] if self._draining else []
+        for model in self.true():
+            needed = 1 if key(model) in self._whole else max(1, model.wanted)
+            if model.default and model.ready < needed:
+                name = f"{model.name} {model.version}"
+                found.append(f"{name} has {model.ready} of {needed} workers that it needs")
+        return found
+
+    def drain(self) -> dict[str, int]:
+        """Be ready no more, and wait until nothing waits or is under way, or there is no more time.
+
+        Returns the requests that wait and the workers that are at a batch.
+        """
+        if not self._draining:
+            logger.info("the server is being drained")
+        self._draining = True
+        deadline = time.monotonic() + DRAINING
+        quiet_since = time.monotonic()
+        while True:
+            models = self._asked()
+            left = {
+                "waiting": sum(model.pending for model in models),
+                "busy": sum(self._is_busy(worker) for model in models for worker in model.workers),
+            }
+            now = time.monotonic()
+            if any(left.values()):
+                quiet_since = now
+            if now - quiet_since > _QUIET or now > deadline:
+                return left
+            time.sleep(_POLL)
 
     def metrics(self) -> bytes:
         """Gauges and a counter, in Prometheus' format."""
-        own = ["model", "version"]
-        ready = GaugeMetricFamily(
-            "bertserve_ready", "1 where the default version of each model answers"
-        )
-        workers = GaugeMetricFamily(
-            "bertserve_workers", "workers by what they are", labels=[*own, "state"]
-        )
-        wanted = GaugeMetricFamily(
-            "bertserve_workers_wanted", "workers that there shall be", labels=own
-        )
-        lost = CounterMetricFamily(
-            "bertserve_workers_lost", "workers that TorchServe did not bring back", labels=own
-        )
-        ready.add_metric([], self.ready())
-        for model in self.true():
-            names = [model.name, model.version]
-            found = Counter(_STATES.get(each.status, "loading") for each in model.workers)
-            for state in (*_STATES.values(), "loading"):
-                workers.add_metric([*names, state], found[state])
-            wanted.add_metric(names, model.wanted)
-            lost.add_metric(names, self.lost[key(model)])
-        registry = CollectorRegistry()
-        registry.register(_Collected([ready, workers, wanted, lost]))
-        return generate_latest(registry)
+        return exposition(not self.missing(), self._asked(), self._is_busy, self.lost)
+
+    def _asked(self) -> list[Model]:
+        """The models as they are now; as they were last where TorchServe does not answer."""
+        with suppress(BertserveError):
+            return self._true(self._client.models())
+        return self.true()
 
     def close(self) -> None:
         """Close the connection to TorchServe."""
         self._client.close()
 
 
-class _Collected(Collector):
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterable[Metric]:
-        return self._families
-
-
 def _is_stopped(worker: Worker) -> bool:
     with suppress(psutil.Error, ValueError):
         return psutil.Process(worker.pid).status() == psutil.STATUS_STOPPED
     return False
-
-
-def serve(supervisor: Supervisor, host: str, port: int) -> ThreadingHTTPServer:
-    """Answer at an address, from threads of its own."""
-
-    class Answers(BaseHTTPRequestHandler):
-        timeout = 10  # seconds for a caller to say what he wants
-        server_version = sys_version = ""
-
-        def do_GET(self) -> None:
-            if self.path == "/v2/health/live":
-                self._send(200, b'{"live": true}')
-            elif self.path == "/v2/health/ready":
-                is_ready = supervisor.ready()
-                self._send(200 if is_ready else 503, json.dumps({"ready": is_ready}).encode())
-            elif self.path == "/metrics":
-                self._send(200, supervisor.metrics(), "text/plain; version=0.0.4; charset=utf-8")
-            else:
-                self._send(
-                    404, b'{"error": {"code": "not_found", "message": "see docs/serving.md"}}'
-                )
-
-        def _send(self, status: int, body: bytes, media_type: str = "application/json") -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", media_type)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Nothing: probes come every second, and paths are what callers wrote."""
-
-    class Http(ThreadingHTTPServer):
-        daemon_threads = True
-        allow_reuse_address = True
-
-        def handle_error(self, *_: object) -> None:
-            """Nothing: a caller went away."""
-
-    http = Http((host, port), Answers)
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    return http
 
 
 def main() -> None:
@@ -285,7 +258,7 @@ def main() -> None:
     supervisor = Supervisor(server)
     host, port = server.addresses.ports()["supervisor_address"]
     try:
-        serve(supervisor, host, port)
+        answer_at(supervisor, host, port)
     except OSError as error:
         sys.exit(f"{host}:{port} cannot be used ({error.strerror}); see supervisor_address")
     supervisor.run()

@@ -24,6 +24,7 @@ _SILENT = 1.5  # seconds; a worker that is at a batch tells of itself four times
 
 WrittenOff = dict[str, list[str]]  # "NAME/VERSION" → the ids of TorchServe's workers
 Judge = Callable[[Worker], str]
+IsBusy = Callable[[Worker], bool]
 
 
 def judge(heartbeats: Path) -> Judge:
@@ -44,12 +45,23 @@ def judge(heartbeats: Path) -> Judge:
 
 
 def _is_silent(heartbeats: Path, worker: Worker) -> bool:
-    """Whether it is at a batch and its process has no moment; older archives do not tell."""
+    """Whether it is at a batch and its process has no moment."""
+    beat, busy_since = _told(heartbeats, worker)
+    return busy_since > 0 and time.monotonic() - beat > _SILENT
+
+
+def busy(heartbeats: Path) -> IsBusy:
+    """What says whether a worker is at a batch."""
+    return lambda worker: worker.status in (READY, STUCK) and _told(heartbeats, worker)[1] > 0
+
+
+def _told(heartbeats: Path, worker: Worker) -> tuple[float, float]:
+    """When a worker last had a moment, and since when it is at a batch; older archives do not tell."""
     try:
         beat, busy_since = LAYOUT.unpack((heartbeats / str(worker.pid)).read_bytes())
     except (OSError, ValueError, struct.error):
-        return False
-    return bool(busy_since > 0 and time.monotonic() - beat > _SILENT)
+        return 0.0, 0.0
+    return beat, busy_since
 
 
 def truth(models: Iterable[Model], status: Judge, written_off: WrittenOff) -> list[Model]:

@@ -238,7 +238,7 @@ def test_status_gives_a_program_all_it_needs(served: Served) -> None:
     found = json.loads(done.stdout)
     assert found["running"] is True
     assert list(found) == [
-        "running", "pid", "inference", "management", "metrics", "supervisor", "grpc_inference",
+        "running", "pid", "inference", "management", "metrics", "health", "grpc_inference",
         "grpc_management", "key_file", "logs", "models",
     ]  # fmt: skip
     assert Path(found["key_file"]).exists()

@@ -12,7 +12,9 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -341,10 +343,9 @@ def test_nohup_outlives_its_terminal(store: Path, tmp_path: Path) -> None:
     find(config).stop()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_in_the_foreground_signals_are_passed_on(
-    store: Path, tmp_path: Path, number: signal.Signals
-) -> None:
+@pytest.fixture
+def foreground(store: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Server]]:
+    """`bertserve serve --foreground`, and its server, which is ready."""
     (store / "tiny-1.9.mar").unlink()
     config = write_config(tmp_path)
     command = [sys.executable, "-m", "bertserve", "serve", "--foreground", "--json"]
@@ -359,11 +360,45 @@ def test_in_the_foreground_signals_are_passed_on(
         server = find(config)
         assert json.loads(printed)["pid"] == server.pid
         family = psutil.Process(server.pid).children(recursive=True)
-        os.kill(process.pid, number)
+        yield process, server
         assert process.wait(timeout=PATIENCE) == 0
     assert server.process() is None
     assert not any(child.is_running() for child in family)
     assert not server.key_file.exists()
+
+
+def test_in_the_foreground_signals_are_passed_on(
+    foreground: tuple[subprocess.Popen[str], Server],
+) -> None:
+    process, _ = foreground
+    os.kill(process.pid, signal.SIGHUP)
+
+
+def test_in_the_foreground_sigterm_loses_nothing_of_who_looks_whether_it_is_ready(
+    foreground: tuple[subprocess.Popen[str], Server],
+) -> None:
+    process, server = foreground
+    headers = {"Content-Type": "application/json", **bearer(server.key("inference"))}
+    answers: Counter[int] = Counter()
+
+    def is_ready(http: httpx.Client) -> bool:
+        with contextlib.suppress(httpx.TransportError):  # it has ended by now
+            return http.get(f"{server.addresses.supervisor}/ready").status_code == 200
+        return False
+
+    def ask() -> None:
+        with httpx.Client(timeout=PATIENCE, headers=headers) as http:
+            while is_ready(http):
+                url = f"{server.addresses.inference}/predictions/tiny"
+                answers[http.post(url, content=b'{"text": "good film"}').status_code] += 1
+
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask) for _ in range(4)]
+        wait_until(lambda: answers[200] > 100)
+        os.kill(process.pid, signal.SIGTERM)
+        for each in asking:
+            each.result()
+    assert set(answers) == {200}
 
 
 def test_plain_torchserve_serves_our_archive(store: Path, tmp_path: Path) -> None:
