@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, nullcontext
+from functools import cache
 from pathlib import Path
 
 # what is run writes bytecode, and keeps its output for a while, as it does elsewhere
@@ -17,6 +20,7 @@ import transformers
 import tiny
 from bertserve.archives.kernels import build
 from bertserve.handler.engine.kernels import FOLDER
+from bertserve.system import Forkserver
 from once import made_once
 
 pytest.register_assert_rewrite("faults", "proxied", "serving")  # so that they say what they found
@@ -35,6 +39,19 @@ LONGEST = "test_documents.py"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long, so that no process is left with it in the end."""
     items.sort(key=lambda item: (item.path.name != LONGEST, "end_to_end" not in item.path.parts))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_forkserver() -> Iterator[None]:
+    """Archives are tried in forks of one process, and not of one for each: it takes seconds to start."""
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+
+        @cache
+        def started() -> Forkserver:
+            return stack.enter_context(Forkserver())
+
+        patch.setattr("bertserve.archives.packaging.Forkserver", lambda: nullcontext(started()))
+        yield
 
 
 @pytest.fixture(scope="session")
