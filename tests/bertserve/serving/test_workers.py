@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -15,7 +16,14 @@ import pytest
 from bertserve.clients.results import Model, Worker
 from bertserve.handler.heartbeat import LAYOUT
 from bertserve.serving.store import serving_before
-from bertserve.serving.workers import judge, read_written_off, slots, truth, write_written_off
+from bertserve.serving.workers import (
+    busy,
+    judge,
+    read_written_off,
+    slots,
+    truth,
+    write_written_off,
+)
 from serving import wait_until
 
 
@@ -53,16 +61,28 @@ def test_a_process_that_is_stopped(tmp_path: Path, process: subprocess.Popen[byt
 
 
 @pytest.mark.parametrize(
-    ("beaten", "busy", "status"),
+    ("beaten", "busy_for", "status"),
     [(0, 0, "READY"), (60, 0, "READY"), (0, 60, "READY"), (60, 60, "STUCK")],
 )
 def test_a_worker_at_a_batch_that_gives_no_sign_of_life(
-    tmp_path: Path, beaten: float, busy: float, status: str
+    tmp_path: Path, beaten: float, busy_for: float, status: str
 ) -> None:
     now = time.monotonic()
-    told = LAYOUT.pack(now - beaten, now - busy if busy else 0.0)
+    told = LAYOUT.pack(now - beaten, now - busy_for if busy_for else 0.0)
     (tmp_path / str(os.getpid())).write_bytes(told)
     assert judge(tmp_path)(Worker("9000", os.getpid(), "READY")) == status
+
+
+def test_a_worker_at_a_batch_is_busy(tmp_path: Path) -> None:
+    worker, is_busy = Worker("9000", os.getpid(), "READY"), busy(tmp_path)
+    assert not is_busy(worker)  # an older archive's tells nothing
+    heartbeat = tmp_path / str(worker.pid)
+    heartbeat.write_bytes(LAYOUT.pack(1.0, 0.0))
+    assert not is_busy(worker)
+    heartbeat.write_bytes(LAYOUT.pack(1.0, 1.0))
+    assert is_busy(worker)
+    assert is_busy(replace(worker, status="STUCK"))
+    assert not is_busy(replace(worker, status="GONE"))
 
 
 def test_the_truth_of_a_model(tmp_path: Path) -> None:
