@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -447,7 +448,18 @@ def test_object_storage(archive: Path, data: Path, s3: str, right: dict[int, lis
     assert dict(rows) == right
 
 
-def test_two_ray_nodes_one_of_which_dies(
+def actors() -> list[psutil.Process]:
+    """Those of Ray that score, of this test alone."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            name, own = process.cmdline()[:1], process.environ().get("PYTHONPATH")
+            if "PartScorer" in "".join(name) and own == os.environ["PYTHONPATH"]:
+                found.append(process)
+    return found
+
+
+def test_two_ray_nodes_one_of_which_dies_and_an_actor_before_it(
     archive: Path, data: Path, tmp_path: Path, undisturbed: dict[str, bytes], monkeypatch: Any
 ) -> None:
     ray = pytest.importorskip("ray")
@@ -461,13 +473,17 @@ def test_two_ray_nodes_one_of_which_dies(
         second = nodes.add_node(num_cpus=1)
         job = begin(archive, data, tmp_path / "out")
         outcomes = cluster.run_on_ray(job, job.missing(), nodes.address)
-        killed = False
+        killed: list[Any] = []
         for done in outcomes:
             assert not done.problem
-            if not killed and len(files(tmp_path / "out")) >= 3:
+            if not killed:
+                actor = wait_until(actors)[0]
+                actor.kill()
+                killed.append(actor)
+            if len(killed) == 1 and len(files(tmp_path / "out")) >= 3:
                 nodes.remove_node(second, allow_graceful=False)
-                killed = True
-        assert killed
+                killed.append(second)
+        assert len(killed) == 2
     finally:
         ray.shutdown()
         nodes.shutdown()
