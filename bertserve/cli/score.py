@@ -92,6 +92,8 @@ def score(
         missing = job.missing(of)
     for problem in job.unreadable:
         warn(problem)
+    if job.source.left_out:
+        warn(f"{job.source.left_out} files are left out: they are of no kind that can be scored")
     if dry_run:
         _estimate(job, missing, workers, as_json)
         return
@@ -121,7 +123,7 @@ def score(
         )
     else:
         print_scored(found, calibrated_on)
-    if problems or found.failed:
+    if problems or found.failed or job.missing(of):
         raise typer.Exit(1)
 
 

@@ -12,7 +12,7 @@ error          {code, message} of a row that cannot be classified; then all othe
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -89,17 +89,24 @@ class Shape:
         return [f"probability_{label}" if label in ours else label for label in self.labels]
 
 
+def holds_texts(kind: pa.DataType) -> bool:
+    """Whether a column of a type holds texts; one that is empty may."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return any(is_one(kind) for is_one in (*_TEXTS, pa.types.is_string_view, pa.types.is_null))
+
+
 def as_text(
     column: pa.ChunkedArray, name: str
 ) -> tuple[pa.ChunkedArray, dict[int, tuple[str, str]]]:
     """A column as large strings, and the rows that are none; ConfigError where its type holds no text."""
     kind = column.type
+    if not holds_texts(kind):
+        raise ConfigError(f"column {name} holds {kind}; choose one that holds texts")
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)
     elif pa.types.is_string_view(kind) or pa.types.is_null(kind):
         column = column.cast(pa.large_string())
-    if not any(is_one(column.type) for is_one in _TEXTS):
-        raise ConfigError(f"column {name} holds {kind}; choose one that holds texts")
     try:
         column.validate(full=True)
         found = column.cast(pa.large_string())
@@ -117,17 +124,31 @@ def _decoded(
 ) -> tuple[pa.ChunkedArray, dict[int, tuple[str, str]]]:
     texts: list[str | None] = []
     problems = {}
-    binary = (
-        pa.large_binary() if column.type in (pa.large_string(), pa.large_binary()) else pa.binary()
-    )
-    chunks = [chunk.view(binary) for chunk in column.chunks]
-    for row, content in enumerate(value for chunk in chunks for value in chunk.to_pylist()):
+    for row, content in enumerate(_contents(column)):
         try:
             texts.append(None if content is None else content.decode())
         except UnicodeDecodeError:
             texts.append(None)
             problems[row] = ("invalid_utf8", f"the text in {name} is not UTF-8; convert it")
     return pa.chunked_array([texts], pa.large_string()), problems
+
+
+def _contents(column: pa.ChunkedArray) -> Iterator[bytes | None]:
+    """The bytes of strings that may not be UTF-8."""
+    is_large = column.type in (pa.large_string(), pa.large_binary())
+    binary = pa.large_binary() if is_large else pa.binary()
+    for chunk in column.chunks:
+        yield from chunk.view(binary).to_pylist()
+
+
+def replaced(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Strings with U+FFFD in the place of what is not UTF-8."""
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        texts = [each and each.decode(errors="replace") for each in _contents(column)]
+        return pa.chunked_array([pa.array(texts, column.type)], column.type)
+    return column
 
 
 def results(

@@ -8,9 +8,11 @@ there is done.
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,12 +23,12 @@ import pyarrow as pa
 from pyarrow import fs, parquet
 
 from ..errors import ConfigError
-from ..system import appearing
-from .parts import file_system
+from ..system import appearing, scratch_folder
+from .columns import replaced
+from .parts import ASIDE, file_system
 
 FORMATS = ("parquet", "jsonl", "csv")
 RECORD = "job"  # what was asked for, aside
-_ASIDE = "_bertserve"  # by its underscore left out by whoever reads the folder
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,12 @@ class Folder:
         """The folder, which is made if it is not there."""
         system, path = file_system(where)
         found = cls(system, path.rstrip("/"))
-        system.create_dir(f"{found.path}/{_ASIDE}", recursive=True)
+        system.create_dir(f"{found.path}/{ASIDE}", recursive=True)
         return found
 
     def names(self) -> set[str]:
         """The files of results that are there, and of which it is known what their rows came to."""
-        known = {name.removesuffix(".json") for name in self._listed(f"{self.path}/{_ASIDE}")}
+        known = {name.removesuffix(".json") for name in self._listed(f"{self.path}/{ASIDE}")}
         return {name for name in self._listed(self.path) if name.rpartition(".")[0] in known}
 
     def _listed(self, folder: str) -> list[str]:
@@ -66,15 +68,33 @@ class Folder:
     def read_aside(self, name: str) -> Any:
         """What was written aside; None where it was not."""
         try:
-            with self.system.open_input_stream(f"{self.path}/{_ASIDE}/{name}.json") as file:
+            with self.system.open_input_stream(f"{self.path}/{ASIDE}/{name}.json") as file:
                 return json.loads(file.read())
         except FileNotFoundError:
             return None
 
+    def begin(self, record: Any) -> Any:
+        """Write what is asked for, unless somebody else did, and return that."""
+        if not isinstance(self.system, fs.LocalFileSystem):
+            if (found := self.read_aside(RECORD)) is None:
+                self.write_aside(RECORD, record)
+            return found
+        place = Path(self.path, ASIDE, f"{RECORD}.json")
+        with scratch_folder("score", place.parent) as scratch:
+            mine = scratch / place.name
+            mine.write_bytes(_as_json(record))
+            try:
+                place.hardlink_to(mine)
+            except FileExistsError:
+                return self.read_aside(RECORD)
+            except OSError:  # there are no links here
+                self.write_aside(RECORD, record)
+        return None
+
     def write_aside(self, name: str, value: Any) -> None:
         """Write what is no result."""
-        content = json.dumps(value, indent=1, ensure_ascii=False).encode()
-        self.write(f"{_ASIDE}/{name}.json", lambda file: file.write(content))
+        content = _as_json(value)
+        self.write(f"{ASIDE}/{name}.json", lambda file: file.write(content))
 
     def write(self, name: str, fill: Callable[[IO[bytes]], Any]) -> None:
         """A file that appears whole."""
@@ -92,6 +112,10 @@ class Folder:
             os.fsync(file.fileno())
 
 
+def _as_json(value: Any) -> bytes:
+    return json.dumps(value, indent=1, ensure_ascii=False).encode()
+
+
 def ending(form: str) -> str:
     """The ending of the files of a format; ConfigError where it is none of ours."""
     if form not in FORMATS:
@@ -104,6 +128,7 @@ def write_table(file: IO[bytes], table: pa.Table, form: str) -> None:
     if form == "parquet":
         parquet.write_table(table, file, compression="zstd")
         return
+    table = _in_utf8(table)
     rows = (row for batch in table.to_batches(1_000) for row in batch.to_pylist())
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     try:
@@ -113,7 +138,7 @@ def write_table(file: IO[bytes], table: pa.Table, form: str) -> None:
             writer.writerows(map(_cell, row.values()) for row in rows)
         else:
             for row in rows:
-                text.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+                text.write(json.dumps(_plain(row), ensure_ascii=False, default=str) + "\n")
         text.flush()
     finally:
         text.detach()
@@ -121,5 +146,24 @@ def write_table(file: IO[bytes], table: pa.Table, form: str) -> None:
 
 def _cell(value: Any) -> Any:
     if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return value
+        return json.dumps(_plain(value), ensure_ascii=False, default=str)
+    return _plain(value) if isinstance(value, bytes) else value
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has: no number is null, and bytes are base64."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+
+
+def _in_utf8(table: pa.Table) -> pa.Table:
+    """A table whose strings are UTF-8, as text must be; Parquet keeps what others wrote."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+            table = table.set_column(place, field, replaced(table.column(place)))
+    return table

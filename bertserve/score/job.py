@@ -30,6 +30,7 @@ from .scorer import ROWS, Scorer
 from .summary import Summary
 
 _FEWEST, _PARTS = 4_096, 64  # rows of a part, parts of a job that has that few rows
+_LOOKED_AT = 100  # files, for types of columns that are empty in the first ones
 _TRIES = 3  # of a part at which the process died
 
 
@@ -87,9 +88,9 @@ class Job:
             if rows < ROWS:
                 job._find(rows)
             job.columns = _typed(job)
-            record = {**asked, "rows": rows, "kept": _written(job.columns.types)}
-            folder.write_aside(RECORD, record)
-        else:
+            mine = {**asked, "rows": rows, "kept": _written(job.columns.types)}
+            record = folder.begin(mine)
+        if record is not None:  # somebody began it
             _check_same(asked, record, to)
             job.columns = replace(columns, types=_read(record["kept"]))
             job._find(record["rows"])
@@ -156,12 +157,13 @@ class Job:
         """
         left = iter(parts)
         begun: deque[Part] = deque()
+        unreadable: deque[Done] = deque()
         deaths: Counter[Part] = Counter()
         while True:
             again = list(begun)
             begun.clear()
             try:
-                yield from self._scored(scorer, chain(again, left), begun)
+                yield from self._scored(scorer, chain(again, left), begun, unreadable)
                 return
             except Died as error:
                 if begun:
@@ -169,9 +171,13 @@ class Job:
                 if begun and deaths[begun[0]] >= _TRIES:
                     yield Done(begun.popleft(), problem=str(error))
 
-    def _scored(self, scorer: Scorer, parts: Iterable[Part], begun: deque[Part]) -> Iterator[Done]:
-        unreadable: deque[Done] = deque()
-
+    def _scored(
+        self,
+        scorer: Scorer,
+        parts: Iterable[Part],
+        begun: deque[Part],
+        unreadable: deque[Done],
+    ) -> Iterator[Done]:
         def tables() -> Iterator[Any]:
             for part in parts:
                 begun.append(part)
@@ -182,12 +188,14 @@ class Job:
                     unreadable.append(Done(part, problem=str(error)))
 
         for table in scorer.scored(tables()):
-            part, summary = begun[0], Summary.of(table)
+            part = begun[0]
+            summary = Summary.of(table, independent=scorer.shape.independent)
             self.folder.write_aside(part.full_name, summary.as_json())
             self.folder.write(self.name_of(part), partial(write_table, table=table, form=self.form))
             begun.popleft()
             yield Done(part, summary)
-        yield from unreadable
+        while unreadable:
+            yield unreadable.popleft()
 
     def summary(self) -> Summary:
         """What all parts that are done came to."""
@@ -200,16 +208,22 @@ class Job:
 
 
 def _typed(job: Job) -> Columns:
-    """The columns with the types of what is kept, from the first part that can be read."""
+    """The columns with the types of what is kept, from the first file that tells the type of each."""
     problem: Exception | None = None
-    for part in job.parts:
+    found: Columns | None = None
+    first = {part.path: part for part in reversed(job.parts)}
+    for part in [*reversed(first.values())][:_LOOKED_AT]:
         try:
             table, _ = read_part(job.source.system, part, job.columns)
         except Unreadable as error:
             problem = problem or error
         else:
-            return job.columns.typed(table)
-    raise ConfigError(str(problem))
+            found = (found or job.columns).typed(table)
+            if not any(pa.types.is_null(each) for each in (found.types or pa.schema([])).types):
+                break
+    if found is None:
+        raise ConfigError(str(problem))
+    return found
 
 
 def _check_same(asked: dict[str, Any], record: dict[str, Any], to: str) -> None:

@@ -23,6 +23,7 @@ _CHUNK = 1 << 20  # bytes
 _LARGEST = 1 << 26  # bytes of a part
 _LOOKED_AT = 10_000  # first rows, from which types of JSON are taken
 _JSON = (".jsonl", ".ndjson")
+COMPRESSED = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 
 csv.field_size_limit(LONGEST_FIELD)
 
@@ -49,6 +50,10 @@ class Columns:
         pair = self.pair or (PAIR_COLUMN if PAIR_COLUMN in names else None)
         found = list(dict.fromkeys(filter(None, (self.text, pair, *self.keep))))
         for each in found:
+            if names.count(each) > 1:
+                raise Unreadable(
+                    f"{path} has {names.count(each)} columns {each}; rename all but one"
+                )
             if each not in names:
                 option = "--keep" if each in self.keep else "--column"
                 option = "--pair-column" if each == pair and each not in self.keep else option
@@ -63,16 +68,16 @@ class Columns:
         return fields.get(name)
 
     def typed(self, table: pa.Table) -> Columns:
-        """The same with the types that a first table has."""
-        return replace(self, types=pa.schema([table.schema.field(each) for each in self.keep]))
+        """The same with the types that a first table has, where they are not known yet."""
+        fields = [table.schema.field(each) for each in self.keep]
+        known = {each.name: each for each in self.types or () if not pa.types.is_null(each.type)}
+        return replace(self, types=pa.schema([known.get(each.name, each) for each in fields]))
 
     def cast(self, table: pa.Table, path: str) -> pa.Table:
         """A table whose kept columns have the types of the others; Unreadable where they cannot."""
         for field in self.types or ():
-            if (
-                field.name in (self.text, self.pair)
-                or table.schema.field(field.name).type == field.type
-            ):
+            is_same = table.schema.field(field.name).type == field.type
+            if is_same or field.name in (self.text, self.pair) or pa.types.is_null(field.type):
                 continue
             try:
                 column = table[field.name].cast(field.type)
@@ -177,8 +182,8 @@ def _records(lines: Iterable[str], path: str) -> Iterator[tuple[str, list[str] |
         except csv.Error as error:
             if reader.line_num - before > 1:
                 raise Unreadable(
-                    f'{path}: a " is opened and not closed {reader.line_num - before} lines before the '
-                    f"end of a part ({error})"
+                    f"{path}: the quotes of {reader.line_num - before} lines do not fit together "
+                    f'({error}); put " around a text, and write it twice in it'
                 ) from error
             yield str(error), None
         else:
@@ -194,8 +199,9 @@ def table_of(
     if _is_json(path):
         rows = list(_objects(lines, problems))
         seen = dict.fromkeys(name for row in rows for name in row)
-        # a row need not have what is kept
-        wanted = columns.wanted(list({**seen, **dict.fromkeys(columns.keep)}), path)
+        # a row need not have what is kept, but some must
+        known = dict.fromkeys(columns.keep if columns.types is not None or not rows else ())
+        wanted = columns.wanted(list({**seen, **known}), path)
     else:
         rows = list(_named(lines, names, problems, path))
         wanted = columns.wanted(names, path)
@@ -207,12 +213,10 @@ def table_of(
             values = [_checked(value, name, row, problems) for row, value in enumerate(values)]
         kind = pa.string()
         if _is_json(path):
-            known = (
-                dict(zip(columns.types.names, columns.types.types, strict=True))
-                if columns.types
-                else {}
-            )
-            kind = known.get(name) or _kind_of(values[:_LOOKED_AT])
+            kind = columns.type_of(name) or _kind_of(values[:_LOOKED_AT])
+        for row, value in enumerate(values):
+            if isinstance(value, str) and any("\udc80" <= each <= "\udcff" for each in value):
+                problems.setdefault(row, ("invalid_utf8", f"{name} is not UTF-8; convert it"))
         arrays[name] = _array(values, name, kind, path)
     return pa.table(arrays), problems
 
@@ -278,10 +282,13 @@ def _array(values: list[Any], name: str, kind: pa.DataType, path: str) -> pa.Arr
         raise Unreadable(f"{path}: column {name} was {kind} in the first rows: {said}") from error
 
 
-def _kind_of(values: Iterable[Any]) -> pa.DataType:
+def _kind_of(values: Sequence[Any]) -> pa.DataType:
     kinds = {type(value) for value in values if value is not None}
     if kinds and kinds <= {int, float}:
-        return pa.float64() if float in kinds else pa.int64()
+        if float in kinds:
+            return pa.float64()
+        is_small = all(-(2**63) <= value < 2**63 for value in values if value is not None)
+        return pa.int64() if is_small else pa.string()
     return pa.bool_() if kinds == {bool} else pa.string()
 
 
@@ -289,13 +296,21 @@ def _as_string(value: Any) -> str | None:
     if value is None:
         return None
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _reader(lines: Iterable[str], path: str) -> Any:
-    name = path.lower().rpartition("/")[2]
-    return csv.reader(lines, delimiter="\t" if ".tsv" in name else ",", strict=True)
+    return csv.reader(
+        lines, delimiter="\t" if unpacked_name(path).endswith(".tsv") else ",", strict=True
+    )
 
 
 def _is_json(path: str) -> bool:
-    return any(ending in path.lower().rpartition("/")[2] for ending in _JSON)
+    return unpacked_name(path).endswith(_JSON)
+
+
+def unpacked_name(path: str) -> str:
+    """The name of a file in lower case, without the ending of a compression."""
+    name = path.lower().rpartition("/")[2]
+    packed = next(filter(name.endswith, COMPRESSED), "")
+    return name.removesuffix(packed)

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from ..archives import usual_workers
+from ..errors import ConfigError
 from .job import Done, Job
 from .lines import Unreadable
 from .parts import Part, read_part
@@ -94,6 +95,8 @@ def measure(job: Job, workers: int | None = None) -> float:
         except Unreadable:
             continue
         tables.append(table.slice(0, _SAMPLE_ROWS))
+    if not tables:
+        raise ConfigError("none of the files that were looked at can be read")
     options = shares(workers, job.scorer.options)
     barrier = threading.Barrier(len(options) + 1)
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,14 @@ import pyarrow as pa
 from pyarrow import fs, parquet
 
 from ..errors import ConfigError
-from .columns import Problems
-from .lines import Columns, Lines, Unreadable, header, spans, table_of
+from .columns import Problems, holds_texts
+from .lines import COMPRESSED, Columns, Lines, Unreadable, header, spans, table_of, unpacked_name
 
 _PARQUET = (".parquet", ".pq")
 _LINES = (".csv", ".tsv", ".jsonl", ".ndjson")
-_COMPRESSED = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 _WILD = "*?["
-_LONGEST_NAME = 120  # characters
+_LONGEST_NAME = 120  # bytes
+ASIDE = "_bertserve"  # in a folder of results; by its underscore left out by whoever reads that
 
 
 @dataclass(frozen=True)
@@ -75,17 +76,20 @@ class Source:
         besides   a folder whose files are not meant, that of the results
         """
         system, path = file_system(where)
-        fixed, wild = _parted(path)
+        fixed, wild = (path, "") if _is(system, path, fs.FileType.File) else _parted(path)
         infos = (
             _listed(system, fixed)
-            if wild or _is_folder(system, fixed)
+            if wild or _is(system, fixed, fs.FileType.Directory)
             else _one(system, fixed, where)
         )
         if wild:
             infos = [each for each in infos if _matches(each.path, path)]
+        real = os.path.realpath if isinstance(system, fs.LocalFileSystem) else str
         if besides:
-            beneath = file_system(besides)[1].rstrip("/") + "/"
-            infos = [each for each in infos if not each.path.startswith(beneath)]
+            beneath = real(file_system(besides)[1]).rstrip("/") + "/"
+            infos = [each for each in infos if not real(each.path).startswith(beneath)]
+        # links may lead to a file by many ways
+        infos = list({real(each.path): each for each in reversed(_sorted(infos))}.values())
         known = [each for each in infos if _kind(each.path)]
         if not known:
             raise ConfigError(
@@ -94,15 +98,16 @@ class Source:
             )
         alone = len(known) == 1 and known[0].path == fixed
         folder = fixed.rpartition("/")[0] if alone else fixed.rstrip("/")
-        return cls(
-            system, sorted(known, key=lambda each: each.path), folder, len(infos) - len(known)
-        )
+        return cls(system, _sorted(known), folder, len(infos) - len(known))
 
 
 def file_system(where: str) -> tuple[fs.FileSystem, str]:
     """The file system that a path or an URI is of, and the path in it."""
     if "://" not in where:
-        return fs.LocalFileSystem(), str(Path(where).expanduser().absolute())
+        try:
+            return fs.LocalFileSystem(), os.path.normpath(Path(where).expanduser().absolute())
+        except RuntimeError as error:  # nobody is called so
+            raise ConfigError(f"{where} does not exist: {error}") from error
     try:
         found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(where)
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -125,7 +130,13 @@ def read_part(system: fs.FileSystem, part: Part, columns: Columns) -> tuple[pa.T
     """The columns that are wanted of a part, and what is wrong with rows of it; Unreadable if all is."""
     try:
         if _kind(part.path) in _PARQUET:
-            return columns.cast(_read_groups(system, part, columns), part.path), {}
+            table = columns.cast(_read_groups(system, part, columns), part.path)
+            for name in filter(None, (columns.text, columns.pair)):
+                if not holds_texts(kind := table.schema.field(name).type):
+                    raise Unreadable(
+                        f"{part.path}: column {name} holds {kind}; choose one that holds texts"
+                    )
+            return table, {}
         with _lines(system, part.path) as lines:
             names = header(lines, columns, part.path)
             table, problems = table_of(lines.between(*part.span), names, columns, part.path)
@@ -141,8 +152,12 @@ def _unreadable(path: str, error: Exception) -> Unreadable:
 def _parts(source: Source, info: fs.FileInfo, columns: Columns, rows: int) -> list[Part]:
     below = info.path.removeprefix(source.folder).strip("/")
     told = below.replace("/", "--")
-    if len(told) > _LONGEST_NAME or "--" in below:  # so that no two files are called the same
-        told = f"{told[:_LONGEST_NAME]}-{hashlib.sha256(below.encode()).hexdigest()[:12]}"
+    is_long = len(told.encode()) > _LONGEST_NAME
+    if (
+        is_long or "--" in below or told.startswith((".", "_"))
+    ):  # so that no two are called the same
+        short = told.lstrip("._").encode()[:_LONGEST_NAME].decode(errors="ignore")
+        told = f"{short}-{hashlib.sha256(below.encode()).hexdigest()[:12]}"
     digest = hashlib.sha256(f"{below}\0{info.size}\0{info.mtime_ns}".encode()).hexdigest()
     if _kind(info.path) in _PARQUET:
         with source.system.open_input_file(info.path) as file:
@@ -158,7 +173,7 @@ def _parts(source: Source, info: fs.FileInfo, columns: Columns, rows: int) -> li
         header(lines, columns, info.path)
         return [
             Part(info.path, told, digest[:8], first, count, span)
-            for first, count, span in spans(lines, _kind(info.path), rows)
+            for first, count, span in spans(lines, info.path, rows)
         ]
 
 
@@ -178,7 +193,7 @@ def _read_groups(system: fs.FileSystem, part: Part, columns: Columns) -> pa.Tabl
 
 
 def _lines(system: fs.FileSystem, path: str) -> Lines:
-    packed = _COMPRESSED.get("." + path.rpartition(".")[2].lower())
+    packed = COMPRESSED.get("." + path.rpartition(".")[2].lower())
     if packed:
         return Lines(system.open_input_stream(path, compression=packed), seekable=False)
     return Lines(system.open_input_file(path), seekable=True)
@@ -186,12 +201,10 @@ def _lines(system: fs.FileSystem, path: str) -> Lines:
 
 def _kind(path: str) -> str:
     """The ending that says how a file is read, without that of a compression; empty if there is none."""
-    name = path.rpartition("/")[2].lower()
-    for ending in _COMPRESSED:
-        if name.endswith(ending):
-            name = name.removesuffix(ending)
-            return next((each for each in _LINES if name.endswith(each)), "")
-    return next((each for each in (*_PARQUET, *_LINES) if name.endswith(each)), "")
+    name = unpacked_name(path)
+    is_packed = name != path.rpartition("/")[2].lower()
+    known = _LINES if is_packed else (*_PARQUET, *_LINES)
+    return next(filter(name.endswith, known), "")
 
 
 def _parted(path: str) -> tuple[str, str]:
@@ -221,8 +234,12 @@ def _matches(path: str, pattern: str) -> bool:
     return match(ours, theirs)
 
 
-def _is_folder(system: fs.FileSystem, path: str) -> bool:
-    return bool(system.get_file_info(path).type == fs.FileType.Directory)
+def _is(system: fs.FileSystem, path: str, kind: fs.FileType) -> bool:
+    return bool(system.get_file_info(path).type == kind)
+
+
+def _sorted(infos: Iterable[fs.FileInfo]) -> list[fs.FileInfo]:
+    return sorted(infos, key=lambda each: each.path)
 
 
 def _one(system: fs.FileSystem, path: str, where: str) -> list[fs.FileInfo]:
@@ -233,12 +250,25 @@ def _one(system: fs.FileSystem, path: str, where: str) -> list[fs.FileInfo]:
 
 
 def _listed(system: fs.FileSystem, folder: str) -> list[fs.FileInfo]:
-    """The files of a folder and of those in it, but for what is hidden by its name, as Spark has it."""
-    found = system.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
+    """The files of a folder and of those in it, but for what is hidden by its name, as Spark has it.
+
+    Results of a job in a folder below are no data.
+    """
+    selector = fs.FileSelector(folder, recursive=True, allow_not_found=True)
+    try:
+        found = [(each, each.path) for each in system.get_file_info(selector)]
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"a file in {folder} has a name that is not UTF-8 ({error.object!r}); rename it"
+        ) from error
+    of_results = {path.rpartition("/")[0] for each, path in found if each.base_name == ASIDE} - {
+        folder.rstrip("/")
+    }
     return [
         each
-        for each in found
+        for each, path in found
         if each.type == fs.FileType.File
+        and path.rpartition("/")[0] not in of_results
         and not any(
             name.startswith((".", "_"))
             for name in each.path.removeprefix(folder).strip("/").split("/")

@@ -215,9 +215,9 @@ class _Feed:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()  # first: a stream that somebody reads from cannot be closed
+    process.wait()
     for stream in (process.stdin, process.stdout):
         if stream is not None:
             with suppress(OSError):
                 stream.close()
-    process.kill()
-    process.wait()

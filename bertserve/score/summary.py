@@ -33,10 +33,9 @@ class Summary:
     histogram: list[int] = field(default_factory=lambda: [0] * _STEPS)
 
     @classmethod
-    def of(cls, table: pa.Table) -> Summary:
-        """That of a scored table."""
-        names = table.column_names
-        labels = table["labels"].combine_chunks().flatten() if "labels" in names else table["label"]
+    def of(cls, table: pa.Table, *, independent: bool = False) -> Summary:
+        """That of a scored table, of a model whose labels are independent or not."""
+        labels = table["labels"].combine_chunks().flatten() if independent else table["label"]
         codes = pc.struct_field(table["error"], "code")
         steps = np.clip(
             (table["probability"].drop_null().to_numpy() * _STEPS).astype(int), 0, _STEPS - 1

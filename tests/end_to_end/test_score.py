@@ -309,16 +309,26 @@ def undisturbed(archive: Path, made: Path) -> dict[str, bytes]:
 def test_a_process_that_computes_is_killed(
     archive: Path, data: Path, tmp_path: Path, undisturbed: dict[str, bytes]
 ) -> None:
+    broken = bytearray((data / "1.parquet").read_bytes())
+    broken[8:400] = bytes(392)  # pages, and not what stands at the end
+    (data / "-.parquet").write_bytes(broken)  # the first file, which is read before the others
     job = begin(archive, data, tmp_path / "out")
+    lost = [part for part in job.parts if part.path.endswith("/-.parquet")]
     killed = 0
+    problems = []
     for number, done in enumerate(run_here(job, job.missing(), workers=1)):
-        assert not done.problem
+        if done.problem:
+            problems.append(done.part)
         if number in (1, 8):
             for engine in engines():
                 engine.kill()
                 killed += 1
     assert killed == 2
-    assert files(tmp_path / "out") == undisturbed
+    assert problems
+    assert problems == job.missing()
+    assert set(problems) <= set(lost)
+    found = files(tmp_path / "out").items()
+    assert {name: each for name, each in found if not name.startswith("-.")} == undisturbed
 
 
 def test_a_text_that_kills_every_process_stops_nobody_else(

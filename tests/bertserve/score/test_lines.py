@@ -103,13 +103,13 @@ def test_bytes_that_are_not_utf8_are_errors_in_their_places(name: str, row: byte
         b"id,text\n" * name.endswith(".csv") + row % (b"1", b"\xe9") + row % (b"\xe9", b"good")
     )
     table, problems = read(content, name)
-    assert problems == {0: "invalid_utf8"}
+    assert problems == {0: "invalid_utf8", 1: "invalid_utf8"}  # of what is kept too
     assert table["text"].to_pylist() == [None, "good"]
     assert table["id"].to_pylist() == ["1", "\ufffd"]
 
 
 def test_a_quote_that_is_never_closed_is_no_row_of_a_thousand_lines() -> None:
-    with pytest.raises(Unreadable, match="opened and not closed"):
+    with pytest.raises(Unreadable, match="a.csv: the quotes of 3 lines do not fit together"):
         read('id,text\n1,"never\n2,b\n3,c\n', "a.csv")
 
 
@@ -119,7 +119,7 @@ def test_a_quote_that_is_never_closed_is_no_row_of_a_thousand_lines() -> None:
         ("", "a.csv", "is empty"),
         ("a,b\n", "a.csv", "a.csv has no column text, only a, b; choose with --column"),
         ("text\nx\n", "a.csv", "has no column id, only text; choose with --keep"),
-        ('{"a": 1}', "a.jsonl", "a.jsonl has no column text, only a, id"),
+        ('{"a": 1}', "a.jsonl", "a.jsonl has no column text, only a;"),
     ],
 )
 def test_what_is_missing_is_told(content: str, name: str, said: str) -> None:
@@ -197,3 +197,32 @@ def test_a_local_file_is_read_from_any_place(tmp_path: Path) -> None:
     assert table["id"].to_pylist() == [str(number) for number in range(60, 90)]
     with pytest.raises(EOFError):
         opened(b"text\nx\n").between(5, 100)
+
+
+def test_a_character_that_was_cut_in_two_is_replaced_where_it_is_kept() -> None:
+    table, problems = read(
+        '{"text": "x", "id": "cut \\ud83d"}\n{"text": "y", "id": "\\ud83d\\ude00"}', "a.jsonl"
+    )
+    assert table["id"].to_pylist() == ["cut \ufffd", "\U0001f600"]
+    assert problems == {}
+
+
+def test_numbers_that_are_too_large_are_kept_as_they_are_written() -> None:
+    table, _ = read(f'{{"text": "x", "id": {2**64 - 1}}}\n{{"text": "y", "id": 7}}', "a.jsonl")
+    assert table["id"].to_pylist() == [str(2**64 - 1), "7"]
+
+
+def test_what_no_row_has_cannot_be_kept() -> None:
+    with pytest.raises(Unreadable, match="a.jsonl has no column id, only text; choose with --keep"):
+        read('{"text": "x"}\n{"text": "y"}', "a.jsonl")
+
+
+@pytest.mark.parametrize("name", ["export.jsonl.csv", "a.tsv.csv.gz"])
+def test_the_last_ending_counts(name: str) -> None:
+    table, _ = read("id,text\n1,good\n", name)
+    assert table["text"].to_pylist() == ["good"]
+
+
+def test_two_columns_of_one_name_are_told_apart_by_nobody() -> None:
+    with pytest.raises(Unreadable, match="a.csv has 2 columns id; rename all but one"):
+        read("id,text,id\n1,good,2\n", "a.csv")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -132,3 +133,61 @@ def test_a_file_that_changed_has_another_digest(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("")
     with pytest.raises(Unreadable, match=r"a\.csv"):
         read_part(Source.of(str(tmp_path)).system, after, TEXT)
+
+
+def test_results_are_no_data_however_their_folder_is_spelled(tmp_path: Path) -> None:
+    make(tmp_path, "in/a.csv", "in/out/_bertserve/job.csv", "in/out/a.parquet", "in/b.csv")
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    for where, to in (
+        (f"{tmp_path}/in/../in", f"{tmp_path}/in/out"),
+        (f"{tmp_path}/in", f"{tmp_path}/link/out/"),
+        (f"{tmp_path}/link", f"{tmp_path}/in/out"),
+        (f"{tmp_path}/in", f"{tmp_path}/elsewhere"),  # those of another job
+    ):
+        found = Source.of(where, besides=to)
+        assert [Path(each.path).name for each in found.files] == ["a.csv", "b.csv"]
+
+
+def test_a_file_is_one_whatever_leads_to_it(tmp_path: Path) -> None:
+    make(tmp_path, "a.csv", "b/c.csv")
+    (tmp_path / "again").symlink_to(tmp_path)
+    (tmp_path / "b" / "d.csv").symlink_to(tmp_path / "a.csv")
+    found = Source.of(str(tmp_path)).files
+    assert [Path(each.path).name for each in found] == ["a.csv", "c.csv"]
+
+
+@pytest.mark.parametrize("name", ["\u9867" * 75 + ".csv", ".mine.csv", "_mine.csv", "t[1].csv"])
+def test_any_name_of_a_file_gives_one_of_results(name: str, tmp_path: Path) -> None:
+    make(tmp_path, name)
+    source = Source.of(str(tmp_path / name))
+    (part,) = parts_of(source, 10)
+    assert len(part.full_name.encode()) < 200
+    assert part.name[0] not in "._"
+
+
+def test_names_that_cannot_be_are_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        Source.of("~nobody-is-called-so/a.csv")
+    (tmp_path / os.fsdecode(b"caf\xe9.csv")).write_text("text\nx\n")
+    with pytest.raises(ConfigError, match="has a name that is not UTF-8"):
+        Source.of(str(tmp_path))
+
+
+def test_a_column_that_holds_no_texts_is_of_its_file(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"text": [1, 2]}), tmp_path / "a.parquet")
+    source = Source.of(str(tmp_path))
+    (part,) = parts_of(source, 10)
+    with pytest.raises(
+        Unreadable, match="a.parquet: column text holds int64; choose one that holds"
+    ):
+        read_part(source.system, part, TEXT)
+
+
+def test_types_are_those_of_the_first_file_that_tells_them() -> None:
+    columns = Columns(keep=("note", "id"))
+    first = pa.table({"note": pa.nulls(1), "id": [1]})
+    second = pa.table({"note": ["x"], "id": [2.5]})
+    found = columns.typed(first).typed(second)
+    assert found.types == pa.schema([("note", pa.string()), ("id", pa.int64())])
+    assert found.cast(first, "a").schema == found.types
+    assert columns.typed(first).cast(second.drop(["id"]).append_column("id", pa.array([7])), "b")

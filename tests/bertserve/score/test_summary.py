@@ -52,4 +52,6 @@ def test_parts_sum_up_to_the_whole() -> None:
 def test_independent_labels_are_counted_each() -> None:
     table = scored([("a", 0.9, None), ("b", 0.8, None)])
     table = table.append_column("labels", pa.array([["a", "b"], ["b"]]))
-    assert Summary.of(table).labels == {"a": 1, "b": 2}
+    assert Summary.of(table, independent=True).labels == {"a": 1, "b": 2}
+    kept = scored([("a", 0.9, None)]).append_column("labels", pa.array(["of the caller"]))
+    assert Summary.of(kept).labels == {"a": 1}
