@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
 from functools import cache
@@ -32,13 +33,21 @@ transformers.utils.logging.disable_progress_bar()
 build(FOLDER)  # so that the tests' own pipelines have what an archive's have
 
 
-# the file that takes longest, as it trains a model and installs the project
-LONGEST = "test_documents.py"
+# the files that take longest: a model is trained and the project installed, many processes load models,
+# many models are packaged
+LONGEST = ("test_documents.py", "test_score.py", "test_kinds.py")
+
+
+def pytest_configure() -> None:
+    """Have programs that tests run heed Ctrl-C, which what a shell runs in the background ignores."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long, so that no process is left with it in the end."""
-    items.sort(key=lambda item: (item.path.name != LONGEST, "end_to_end" not in item.path.parts))
+    items.sort(
+        key=lambda item: (item.path.name not in LONGEST, "end_to_end" not in item.path.parts)
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)
