@@ -38,7 +38,7 @@ _SILENCE = 10.0  # seconds without a sign of life from a worker that is not stop
 _GIVEN_UP = 180.0  # seconds without a process; TorchServe pauses for less between its tries
 _STATES = (READY, GONE, STUCK)  # those of a worker that has a process, or had one
 _POLL = 0.1  # seconds, while it is drained
-_QUIET = 1.0  # seconds without a request, so that one between two looks is not overlooked
+_QUIET = 3.0  # seconds without a request; one may be on its way, and a busy machine is slow
 
 Slot = tuple[str, str]  # "NAME/VERSION", and the id of one of TorchServe's workers
 
