@@ -8,6 +8,7 @@ and error, and a pipe that is closed when it has ended.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -15,6 +16,7 @@ import runpy
 import signal
 import socket
 import sys
+import traceback
 from pathlib import Path
 
 STREAMS = 3
@@ -30,7 +32,16 @@ def become(parent: int, folder: str, script: str, arguments: list[str]) -> None:
     tied = str(Path(sys.path[0], "tied.py"))
     sys.path[0] = folder
     sys.argv = [tied, str(parent), script, *arguments]
-    runpy.run_path(tied, run_name="__main__")
+    try:
+        runpy.run_path(tied, run_name="__main__")
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            sys.stderr.write(f"{end.code}\n")
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # to take thousands of modules apart takes longer than most programs
 
 
 def main() -> None:
@@ -39,6 +50,7 @@ def main() -> None:
     for name in sys.argv[2:]:
         with contextlib.suppress(ImportError):  # the program that needs it will say so
             importlib.import_module(name)
+    gc.freeze()  # so that forks share what they do not change
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that end
     myself = os.getpid()
     while True:
@@ -50,7 +62,6 @@ def main() -> None:
             for number, stream in enumerate(passed[:STREAMS]):
                 os.dup2(stream, number)
             become(myself, *json.loads(message))
-            return
         for each in passed:
             os.close(each)
 
