@@ -262,10 +262,7 @@ def classify_as_worker(python: Forkserver, unpacked: Path) -> dict[str, Any]:
     Returns what it answered to `describe`; PackageError carries the worker's own reason.
     """
     script = Path(__file__).parent / "open_as_worker.py"
-    output, errors = python.run(script, str(unpacked), folder=unpacked)
-    lines = output.splitlines()
-    outcome = json.loads(lines[-1]) if lines and lines[-1].startswith("{") else {}
-    if "description" not in outcome:
-        reason = outcome.get("error") or (errors.strip().splitlines() or ["it died"])[-1]
-        raise PackageError(f"the archive does not load: {reason}")
+    outcome = python.outcome(script, str(unpacked), folder=unpacked)
+    if "error" in outcome:
+        raise PackageError(f"the archive does not load: {outcome['error']}")
     return dict(outcome["description"])

@@ -37,11 +37,7 @@ def measure_in_archive(
     """What `measure` finds for an archive's folder, in a process of its own."""
     given = [text if isinstance(text, str) else (text.text, text.text_pair) for text in texts]
     asked = [str(root), str(reference.resolve())]
-    output, errors = python.run(Path(__file__), *asked, folder=root, given=json.dumps(given))
-    lines = output.splitlines()
-    if lines and lines[-1].startswith("{"):
-        return dict(json.loads(lines[-1]))
-    return {"error": (errors.strip().splitlines() or ["it died"])[-1]}
+    return python.outcome(Path(__file__), *asked, folder=root, given=json.dumps(given))
 
 
 def measure(root: Path, given: Sequence[str | Sequence[str]], reference: Path) -> dict[str, Any]:

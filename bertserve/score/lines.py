@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +24,8 @@ _CHUNK = 1 << 20  # bytes
 _LARGEST = 1 << 26  # bytes of a part
 _LOOKED_AT = 10_000  # first rows, from which types of JSON are taken
 _JSON = (".jsonl", ".ndjson")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # bytes that were escaped
 COMPRESSED = {".gz": "gzip", ".zst": "zstd", ".zstd": "zstd"}
 
 csv.field_size_limit(LONGEST_FIELD)
@@ -45,10 +48,15 @@ class Columns:
     keep: tuple[str, ...] = ()
     types: pa.Schema | None = None
 
+    def texts(self, names: Sequence[str]) -> list[str]:
+        """Those that hold the texts, one or two, of a file that has such."""
+        pair = self.pair or (PAIR_COLUMN if PAIR_COLUMN in names else None)
+        return list(dict.fromkeys(filter(None, (self.text, pair))))
+
     def wanted(self, names: Sequence[str], path: str) -> list[str]:
         """The columns to read of a file that has such; Unreadable where one is missing."""
-        pair = self.pair or (PAIR_COLUMN if PAIR_COLUMN in names else None)
-        found = list(dict.fromkeys(filter(None, (self.text, pair, *self.keep))))
+        texts = self.texts(names)
+        found = list(dict.fromkeys((*texts, *self.keep)))
         for each in found:
             if names.count(each) > 1:
                 raise Unreadable(
@@ -56,7 +64,7 @@ class Columns:
                 )
             if each not in names:
                 option = "--keep" if each in self.keep else "--column"
-                option = "--pair-column" if each == pair and each not in self.keep else option
+                option = "--pair-column" if each in texts[1:] and each not in self.keep else option
                 raise Unreadable(
                     f"{path} has no column {each}, only {', '.join(names)}; choose with {option}"
                 )
@@ -75,9 +83,10 @@ class Columns:
 
     def cast(self, table: pa.Table, path: str) -> pa.Table:
         """A table whose kept columns have the types of the others; Unreadable where they cannot."""
+        texts = self.texts(table.column_names)
         for field in self.types or ():
             is_same = table.schema.field(field.name).type == field.type
-            if is_same or field.name in (self.text, self.pair) or pa.types.is_null(field.type):
+            if is_same or field.name in texts or pa.types.is_null(field.type):
                 continue
             try:
                 column = table[field.name].cast(field.type)
@@ -205,7 +214,7 @@ def table_of(
     else:
         rows = list(_named(lines, names, problems, path))
         wanted = columns.wanted(names, path)
-    texts = [columns.text, *(name for name in wanted if name in (columns.pair, PAIR_COLUMN))]
+    texts = columns.texts(list(seen) if _is_json(path) else names)
     found = {name: [row.get(name) for row in rows] for name in wanted}
     arrays = {}
     for name, values in found.items():
@@ -215,7 +224,7 @@ def table_of(
         if _is_json(path):
             kind = columns.type_of(name) or _kind_of(values[:_LOOKED_AT])
         for row, value in enumerate(values):
-            if isinstance(value, str) and any("\udc80" <= each <= "\udcff" for each in value):
+            if isinstance(value, str) and _NOT_UTF8.search(value):
                 problems.setdefault(row, ("invalid_utf8", f"{name} is not UTF-8; convert it"))
         arrays[name] = _array(values, name, kind, path)
     return pa.table(arrays), problems
@@ -265,7 +274,7 @@ def _checked(value: Any, name: str, row: int, problems: dict[int, tuple[str, str
     if not isinstance(value, str):
         problems.setdefault(row, ("invalid_type", f"there is no text in {name}"))
         return None
-    if any("\ud800" <= character <= "\udfff" for character in value):
+    if _SURROGATE.search(value):
         problems.setdefault(row, ("invalid_utf8", f"the text in {name} is not UTF-8; convert it"))
         return None
     return value

@@ -85,11 +85,10 @@ class Source:
         if wild:
             infos = [each for each in infos if _matches(each.path, path)]
         real = os.path.realpath if isinstance(system, fs.LocalFileSystem) else str
-        if besides:
-            beneath = real(file_system(besides)[1]).rstrip("/") + "/"
-            infos = [each for each in infos if not real(each.path).startswith(beneath)]
-        # links may lead to a file by many ways
-        infos = list({real(each.path): each for each in reversed(_sorted(infos))}.values())
+        # links may lead to a file by many ways: the first one counts
+        found = {real(each.path): each for each in reversed(_sorted(infos))}
+        beneath = real(file_system(besides)[1]).rstrip("/") + "/" if besides else None
+        infos = [each for path, each in found.items() if not (beneath and path.startswith(beneath))]
         known = [each for each in infos if _kind(each.path)]
         if not known:
             raise ConfigError(
@@ -131,7 +130,7 @@ def read_part(system: fs.FileSystem, part: Part, columns: Columns) -> tuple[pa.T
     try:
         if _kind(part.path) in _PARQUET:
             table = columns.cast(_read_groups(system, part, columns), part.path)
-            for name in filter(None, (columns.text, columns.pair)):
+            for name in columns.texts(table.column_names):
                 if not holds_texts(kind := table.schema.field(name).type):
                     raise Unreadable(
                         f"{part.path}: column {name} holds {kind}; choose one that holds texts"

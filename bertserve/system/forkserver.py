@@ -1,7 +1,7 @@
 """Programs that share what they import: forked from one process that has torch and transformers.
 
     with Forkserver() as python:
-        output, errors = python.run(script, "argument", folder=root)
+        found = python.outcome(script, "argument", folder=root)
 
 Importing both takes seconds for each process; here it is done once, while the caller does other things.
 """
@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from .processes import tied_command
 
@@ -43,6 +44,16 @@ class Forkserver:
         self._control.close()
         self._process.kill()
         self._process.wait()
+
+    def outcome(
+        self, script: Path, *arguments: str, folder: Path, given: str = ""
+    ) -> dict[str, Any]:
+        """The object of JSON on the last line that a program wrote; {"error"} where there is none."""
+        output, errors = self.run(script, *arguments, folder=folder, given=given)
+        last = output.splitlines()[-1:]
+        if last and last[0].startswith("{"):
+            return dict(json.loads(last[0]))
+        return {"error": (errors.strip().splitlines() or ["it died"])[-1]}
 
     def run(self, script: Path, *arguments: str, folder: Path, given: str = "") -> tuple[str, str]:
         """What a Python program wrote to its standard output and error, with `given` as its input.

@@ -174,13 +174,16 @@ def test_names_that_cannot_be_are_a_sentence(tmp_path: Path) -> None:
 
 
 def test_a_column_that_holds_no_texts_is_of_its_file(tmp_path: Path) -> None:
-    parquet.write_table(pa.table({"text": [1, 2]}), tmp_path / "a.parquet")
-    source = Source.of(str(tmp_path))
-    (part,) = parts_of(source, 10)
-    with pytest.raises(
-        Unreadable, match="a.parquet: column text holds int64; choose one that holds"
+    for name, table in (
+        ("text", pa.table({"text": [1, 2]})),
+        ("text_pair", pa.table({"text": ["a"], "text_pair": [1]})),
     ):
-        read_part(source.system, part, TEXT)
+        parquet.write_table(table, tmp_path / "a.parquet")
+        source = Source.of(str(tmp_path))
+        (part,) = parts_of(source, 10)
+        said = f"a.parquet: column {name} holds int64; choose one that holds"
+        with pytest.raises(Unreadable, match=said):
+            read_part(source.system, part, TEXT)
 
 
 def test_types_are_those_of_the_first_file_that_tells_them() -> None:

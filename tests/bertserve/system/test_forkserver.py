@@ -95,3 +95,17 @@ def test_a_program_whose_server_was_killed_has_said_nothing(tmp_path: Path) -> N
         os.kill(running._process.pid, signal.SIGKILL)
         running._process.wait()
         assert running.run(script(tmp_path, "print(1)"), folder=tmp_path) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("program", "found"),
+    [
+        ("print('loading'); print('{\"a\": 1}')", {"a": 1}),
+        ("import sys; print('loading'); sys.exit('it is\\nbroken')", {"error": "broken"}),
+        ("import os; os.kill(os.getpid(), 9)", {"error": "it died"}),
+    ],
+)
+def test_an_outcome_is_an_object_or_why_there_is_none(
+    python: Forkserver, tmp_path: Path, program: str, found: dict[str, object]
+) -> None:
+    assert python.outcome(script(tmp_path, program), folder=tmp_path) == found
