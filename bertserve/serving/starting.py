@@ -222,7 +222,7 @@ def _all_ready(
 ) -> bool:
     """Whether every worker is READY; ServerError as soon as one cannot become so."""
     if server.process() is None:
-        raise ServerError(f"TorchServe ended at its start: {_console(server.logs)}")
+        raise ServerError(f"TorchServe does not start: {_console(server.logs)}")
     if server.supervisor() is None:
         reason = _last_line(server.logs / "supervisor.log")
         raise ServerError(f"the server's supervisor ended at its start: {reason}")

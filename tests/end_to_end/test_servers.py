@@ -125,7 +125,7 @@ class TestFailures:
         self, store: Path, tmp_path: Path
     ) -> None:
         config = write_config(tmp_path, vmargs="-XX:+NoSuchFlag")
-        with pytest.raises(ServerError, match="TorchServe ended at its start: .*"):
+        with pytest.raises(ServerError, match="TorchServe does not start: .*NoSuchFlag"):
             start(read_config(config), store)
 
     def test_a_second_server_with_the_same_configuration(self, served: Served) -> None:
