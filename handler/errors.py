@@ -6,8 +6,11 @@ LoadError       the archive cannot be served; the worker does not start
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 STATUS_OF = {
     "invalid_utf8": 400,
@@ -72,3 +75,12 @@ class LoadError(RuntimeError):
 
     A RuntimeError, because TorchServe reports those of a loading worker and merely dies of others.
     """
+
+
+def past_errors(
+    step: Callable[[list[Item]], Sequence[Result]], items: Sequence[Item | RequestError]
+) -> list[Result | RequestError]:
+    """Run `step` once over the items that are no errors; errors go past it, in their places."""
+    good = [item for item in items if not isinstance(item, RequestError)]
+    results = iter(step(good) if good else ())
+    return [item if isinstance(item, RequestError) else next(results) for item in items]

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import transformers
@@ -25,7 +25,7 @@ from .engine import (
     longest_input,
     use_threads,
 )
-from .errors import LoadError, RequestError
+from .errors import LoadError, RequestError, past_errors
 from .explanations import Explainer
 from .metrics import Metrics
 from .probabilities import (
@@ -46,9 +46,6 @@ from .values import Encoding, Prediction, Text
 logger = logging.getLogger(__name__)
 
 _UNLIMITED = 1_000_000  # tokens: a number above it is none that anybody chose
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class Pipeline:
@@ -176,15 +173,6 @@ class Pipeline:
             "aggregation": self.settings.aggregation,
             "calibration": self.found,
         }
-
-
-def past_errors(
-    step: Callable[[list[Item]], Sequence[Result]], items: Sequence[Item | RequestError]
-) -> list[Result | RequestError]:
-    """Run `step` once over the items that are no errors; errors go past it, in their places."""
-    good = [item for item in items if not isinstance(item, RequestError)]
-    results = iter(step(good) if good else ())
-    return [item if isinstance(item, RequestError) else next(results) for item in items]
 
 
 def _read_labels(model_dir: Path, config: transformers.PretrainedConfig) -> list[str]:

@@ -1,4 +1,4 @@
-"""The processes of a Scorer, run as a program: engine.py tokenize|classify FOLDER OPTIONS
+"""The processes of a Scorer, run as a program: engine.py tokenize FOLDER | classify FOLDER OPTIONS
 
 FOLDER is an archive's, PYTHONPATH too, so that the code that serves is the code that scores, and OPTIONS
 is an object of JSON. Blocks of texts come and go as Arrow streams: a process that tokenizes reads texts
@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -47,22 +47,28 @@ _ANSWERS = [
     ("probabilities", pa.list_(pa.float32())),
     *_PROBLEM,
 ]
-DESCRIPTION = b"description"  # key of the schema's metadata
+# keys of the metadata of schemas
+READING = b"reading"
+DESCRIPTION = b"description"
 _NOBODY_WAITS = 1e9  # seconds
 
 
-def tokenize(root: Path, asked: dict[str, Any], source: BinaryIO, sink: BinaryIO) -> None:
+def tokenize(root: Path, source: BinaryIO, sink: BinaryIO) -> None:
     """Texts become token ids, block by block, until the source ends.
 
-    `asked` are the options of texts, as the wire has them, and `longest`, what the model reads.
+    Its schema says how: the options of texts, as the wire has them, and `longest`, what the model reads.
+    The process is there before that is known, so that it loads while the model does.
     """
-    from handler.pipeline import past_errors
+    from handler.errors import past_errors
     from handler.text import Tokenizer, load_tokenizer
     from handler.values import Encoding
 
     settings = read(root)
+    loaded = load_tokenizer(root / "model")
+    blocks = pa.ipc.open_stream(source)
+    asked = json.loads(blocks.schema.metadata[READING])
     tokenizer = Tokenizer(
-        load_tokenizer(root / "model"),
+        loaded,
         asked.pop("longest"),
         settings.long_text,
         settings.stride,
@@ -86,7 +92,10 @@ def tokenize(root: Path, asked: dict[str, Any], source: BinaryIO, sink: BinaryIO
             schema=_IDS,
         )
 
-    _answer(source, sink, _IDS, encoded)
+    with pa.ipc.new_stream(sink, _IDS) as writer:
+        for block in blocks:
+            writer.write_batch(encoded(block))
+            sink.flush()
 
 
 def classify(
@@ -268,27 +277,15 @@ def _is_error(value: object) -> bool:
     return isinstance(value, Exception)
 
 
-def _answer(
-    source: BinaryIO,
-    sink: BinaryIO,
-    schema: pa.Schema,
-    step: Callable[[pa.RecordBatch], pa.RecordBatch],
-) -> None:
-    """Write a block for each that is read, at once."""
-    with pa.ipc.new_stream(sink, schema) as writer:
-        for block in pa.ipc.open_stream(source):
-            writer.write_batch(step(block))
-            sink.flush()
-
-
 def main() -> None:
     """Do the one or the other; whatever keeps a model from loading is told in the schema."""
-    kind, root, asked = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
+    kind, root, *options = sys.argv[1], Path(sys.argv[2]), *sys.argv[3:]
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print is no answer
     if kind == "tokenize":
-        tokenize(root, asked, sys.stdin.buffer, sink)
+        tokenize(root, sys.stdin.buffer, sink)
         return
+    asked = json.loads(options[0])
     sources = [os.fdopen(number, "rb") for number in asked["sources"]]
     try:
         classify(root, asked, sources, sink)

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import chain, cycle
 from pathlib import Path
 from queue import Empty, Queue
 from typing import IO, Any
@@ -28,7 +28,7 @@ import pyarrow as pa
 
 from ..errors import PackageError, ServerError
 from ..system import tied_command
-from .engine import DESCRIPTION, TEXTS
+from .engine import DESCRIPTION, READING, TEXTS
 
 _PROGRAM = Path(__file__).with_name("engine.py")
 _AHEAD = 2  # blocks, beside those that the processes are at
@@ -109,42 +109,49 @@ class Processes:
         }
         writing = [number for _, number in pipes]
         try:
-            try:
-                last = self._run(
-                    root, "classify", asked, pass_fds=asked["sources"], stdin=subprocess.DEVNULL
-                )
-            finally:
-                for reading, _ in pipes:
-                    os.close(reading)
-            assert last.stdout is not None
-            try:
-                self._answers = pa.ipc.open_stream(last.stdout)
-                self._answers.read_next_batch()  # with no rows
-            except (StopIteration, pa.ArrowException, OSError):
-                raise PackageError(f"the model cannot score texts: {self._reason()}") from None
-            description: dict[str, Any] = json.loads(self._answers.schema.metadata[DESCRIPTION])
-            if "error" in description:
-                raise PackageError(f"the model cannot score texts: {description['error']}")
-            longest = {**options.of_texts(), "longest": description["max_length"]}
-            self._sinks: list[Sink] = []
-            for number in writing:
-                process = self._run(root, "tokenize", longest, stdin=subprocess.PIPE, stdout=number)
-                assert process.stdin is not None
-                self._sinks.append((pa.ipc.new_stream(process.stdin, TEXTS), process.stdin))
-            self._turns = cycle(self._sinks)
+            classifies = self._run(
+                ["classify", str(root), json.dumps(asked)],
+                root,
+                pass_fds=asked["sources"],
+                stdin=subprocess.DEVNULL,
+            )
+            tokenize = [
+                self._run(["tokenize", str(root)], root, stdin=subprocess.PIPE, stdout=number)
+                for number in writing
+            ]
         finally:  # theirs alone, so that the end of one is seen by the other
-            for number in writing:
+            for number in chain(*pipes):
                 os.close(number)
+        description = self._described(classifies)
+        told = {**options.of_texts(), "longest": description["max_length"]}
+        schema = TEXTS.with_metadata({READING: json.dumps(told)})
+        self._sinks: list[Sink] = []
+        for process in tokenize:
+            assert process.stdin is not None
+            self._sinks.append((pa.ipc.new_stream(process.stdin, schema), process.stdin))
+        self._turns = cycle(self._sinks)
         return description
 
-    def _run(
-        self, root: Path, kind: str, asked: dict[str, Any], **options: Any
-    ) -> subprocess.Popen[bytes]:
+    def _described(self, classifies: subprocess.Popen[bytes]) -> dict[str, Any]:
+        """What the process that classifies says of the model, once it is loaded."""
+        assert classifies.stdout is not None
+        try:
+            self._answers = pa.ipc.open_stream(classifies.stdout)
+            self._answers.read_next_batch()  # with no rows
+        except (StopIteration, pa.ArrowException, OSError):
+            raise PackageError(f"the model cannot score texts: {self._reason()}") from None
+        description: dict[str, Any] = json.loads(self._answers.schema.metadata[DESCRIPTION])
+        if "error" in description:
+            raise PackageError(f"the model cannot score texts: {description['error']}")
+        return description
+
+    def _run(self, asked: list[str], root: Path, **options: Any) -> subprocess.Popen[bytes]:
         said = tempfile.TemporaryFile()  # noqa: SIM115
         self._running.callback(said.close)
-        threads = {"RAYON_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"} if kind == "tokenize" else {}
+        is_one = asked[0] == "tokenize"
+        threads = {"RAYON_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"} if is_one else {}
         process = subprocess.Popen(
-            [*tied_command(_PROGRAM), kind, str(root), json.dumps(asked)],
+            [*tied_command(_PROGRAM), *asked],
             cwd=root,
             env={**os.environ, "PYTHONPATH": str(root), "HF_HUB_OFFLINE": "1", **threads},
             stderr=said,

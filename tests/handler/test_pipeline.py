@@ -10,7 +10,7 @@ from transformers import pipeline as hugging_face
 import tiny
 from handler.engine.attention import choose_attention
 from handler.errors import LoadError, RequestError
-from handler.pipeline import Pipeline, past_errors
+from handler.pipeline import Pipeline
 from handler.settings import Settings
 from handler.values import Explain, Prediction, Text
 
@@ -198,16 +198,3 @@ def test_a_model_of_pairs_answers_no_text_alone(model_dir: Path) -> None:
 def test_a_longest_input_beyond_the_model_s_is_refused(model_dir: Path) -> None:
     with pytest.raises(LoadError, match="max_length is 65; this model reads at most 64 tokens"):
         Pipeline(model_dir, Settings(max_length=65), CPU)
-
-
-def test_past_errors_runs_the_step_once_over_what_is_good() -> None:
-    error = RequestError("empty_text", "empty")
-    calls: list[list[int]] = []
-
-    def double(items: list[int]) -> list[int]:
-        calls.append(items)
-        return [2 * item for item in items]
-
-    items: list[int | RequestError] = [1, error, 3]
-    assert past_errors(double, items) == [2, error, 6]
-    assert calls == [[1, 3]]
