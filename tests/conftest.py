@@ -35,7 +35,7 @@ build(FOLDER)  # so that the tests' own pipelines have what an archive's have
 
 # the files that take longest: a model is trained and the project installed, many processes load models,
 # many models are packaged
-LONGEST = ("test_documents.py", "test_score.py", "test_kinds.py")
+LONGEST = ("test_documents.py", "test_scoring_jobs.py", "test_kinds.py")
 
 
 def pytest_configure() -> None:

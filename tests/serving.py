@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx
+import psutil
 
 from bertserve.clients.keys import bearer
 from bertserve.handler.checksums import FILE_NAME
@@ -128,3 +130,16 @@ def environment() -> dict[str, str]:
 def served(versions: Versions) -> dict[str, bool]:
     """Versions of the tiny model, and which is the default."""
     return {model.version: model.default for model in versions.all("tiny")}
+
+
+def worker_processes() -> set[int]:
+    """Every TorchServe worker and front end that logs where the servers of these tests do."""
+    found = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            logs = process.environ().get("LOG_LOCATION", "")
+            # every server starts a collector of the machine's figures now and then, which ends by itself
+            is_collector = any("metric_collector" in part for part in process.cmdline())
+            if logs.startswith(os.environ["XDG_STATE_HOME"]) and not is_collector:
+                found.add(process.pid)
+    return found
