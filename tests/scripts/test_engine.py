@@ -14,6 +14,8 @@ def test_operations_of_a_small_model() -> None:
 
 def test_every_precision_has_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmark.engine._RATE_SECONDS", 0.001)
+    monkeypatch.setattr("benchmark.engine._TOKENS", 32)
+    monkeypatch.setattr("benchmark.engine._LARGER", ())
     config = BertConfig(hidden_size=64, intermediate_size=128)
     rates = matrix_rates(config)
     assert set(rates) == set(RATES)

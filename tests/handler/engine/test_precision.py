@@ -50,17 +50,29 @@ def banking(shared: Path) -> list[dict[str, str]]:
     return read(shared / "data" / "banking77" / "test.csv")
 
 
+@pytest.fixture
+def _bfloat16() -> None:
+    if not multiplies_bfloat16(CPU):
+        pytest.skip("this CPU does not multiply bfloat16")
+
+
+@pytest.fixture
+def _int8() -> None:
+    if not multiplies_int8(CPU):
+        pytest.skip("there is no kernel for int8 products here")
+
+
 @pytest.fixture(scope="module")
 def exact(model: Path, banking: list[dict[str, str]]) -> torch.Tensor:
     texts = [row["text"] for row in banking]
     return probabilities(model, texts, precision="float32", token_budget=2048)[1]
 
 
+@pytest.mark.usefixtures("_bfloat16")
 def test_bfloat16_keeps_labels_and_probabilities(
-    model: Path, banking: list[dict[str, str]], exact: torch.Tensor
+    model: Path, banking: list[dict[str, str]], request: pytest.FixtureRequest
 ) -> None:
-    if not multiplies_bfloat16(CPU):
-        pytest.skip("this CPU does not multiply bfloat16")
+    exact = request.getfixturevalue("exact")
     texts = [row["text"] for row in banking]
     pipeline, found = probabilities(model, texts, precision="auto", token_budget=2048)
     assert pipeline.precision == "bfloat16"
@@ -68,11 +80,11 @@ def test_bfloat16_keeps_labels_and_probabilities(
     assert (found - exact).abs().max() <= 0.03
 
 
+@pytest.mark.usefixtures("_int8")
 def test_int8_keeps_labels_and_accuracy(
-    model: Path, banking: list[dict[str, str]], exact: torch.Tensor
+    model: Path, banking: list[dict[str, str]], request: pytest.FixtureRequest
 ) -> None:
-    if not multiplies_int8(CPU):
-        pytest.skip("there is no kernel for int8 products here")
+    exact = request.getfixturevalue("exact")
     texts = [row["text"] for row in banking]
     pipeline, found = probabilities(model, texts, precision="int8", token_budget=2048)
     right = torch.tensor([pipeline.labels.index(row["category"]) for row in banking])
@@ -83,7 +95,7 @@ def test_int8_keeps_labels_and_accuracy(
 
 def test_long_texts_get_what_transformers_own_forward_gives(shared: Path, model: Path) -> None:
     lines = (shared / "data" / "movie_reviews" / "test.jsonl").read_text(encoding="utf-8")
-    texts = [json.loads(line)["text"] for line in lines.splitlines()[:200]]
+    texts = [json.loads(line)["text"] for line in lines.splitlines()[:40]]
     pipeline, found = probabilities(model, texts, precision="float32")
     assert pipeline.classifier.forward == "packed"
     tokenizer = AutoTokenizer.from_pretrained(model)
@@ -124,8 +136,7 @@ def test_int8_without_a_kernel_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
         choose_precision("int8", CPU)
 
 
+@pytest.mark.usefixtures("_int8")
 def test_int8_of_a_model_without_a_layer_for_it_is_refused(model_dir: Path) -> None:
-    if not multiplies_int8(CPU):
-        pytest.skip("there is no kernel for int8 products here")
     with pytest.raises(LoadError, match="none of the model's layers can be quantized"):
         load_model(model_dir, "int8")
