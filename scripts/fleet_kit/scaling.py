@@ -35,7 +35,7 @@ class Autoscaler:
             _wanted(replicas, [each[name] for each in samples], target)
             for name, target in self.targets.items()
         )
-        wanted = min(max(wanted, self.spec["minReplicas"]), self.spec["maxReplicas"])
+        wanted = min(max(wanted, int(self.spec["minReplicas"])), int(self.spec["maxReplicas"]))
         self.wanted.append((now, wanted))
         found = self._allowed(now, replicas, self._stable(now, replicas, wanted))
         if found != replicas:
@@ -60,7 +60,7 @@ class Autoscaler:
             since = now - policy["periodSeconds"]
             changed = sum(by for at, by in self.changes if at > since and (by > 0) == up)
             before = replicas - changed
-            by = policy["value"]
+            by = int(policy["value"])
             if policy["type"] == "Percent":
                 by = math.ceil(before * by / 100)
             limits.append(before + by if up else before - by)

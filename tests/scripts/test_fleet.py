@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+
 from fleet_kit.scaling import Autoscaler
 
 SPEC: dict[str, Any] = {
