@@ -85,7 +85,6 @@ class Served:
     server: Server
     config: Path
     tiny: Model
-    banking: Model | None
 
     def post(self, content: bytes, media_type: str = "application/json") -> httpx.Response:
         """POST a body to the tiny model."""

@@ -19,7 +19,7 @@ from bertserve.serving.config import read_config
 from bertserve.serving.server import Server
 from bertserve.serving.starting import start
 from once import made_once
-from serving import ROOT, Model, Served, write_config
+from serving import Model, Served, write_config
 
 # what is compared within 1e-5
 EXACT = Settings(precision="float32")
@@ -54,26 +54,18 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def served(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The one server of all tests, with a tiny model and, where its folder is there, a real one."""
-    banking = ROOT.parent / "shared" / "models" / "banking77-minilm"
+    """The one server of all tests, with a tiny model."""
 
     def build(store: Path) -> None:
         package(model_dir, name="tiny", version="1.0", output=store, batch_size=8, settings=EXACT)
-        if banking.is_dir():
-            package(banking, name="banking", version="1.0", output=store, settings=EXACT)
 
     folder = tmp_path_factory.mktemp("served")
     store = shutil.copytree(made_once(tmp_path_factory, "store", build), folder / "model_store")
     config = write_config(folder)
     server = start(read_config(config), store)
     try:
-        cpu = torch.device("cpu")
-        yield Served(
-            server,
-            config,
-            Model("tiny", model_dir, Pipeline(model_dir, EXACT, cpu)),
-            Model("banking", banking, Pipeline(banking, EXACT, cpu)) if banking.is_dir() else None,
-        )
+        pipeline = Pipeline(model_dir, EXACT, torch.device("cpu"))
+        yield Served(server, config, Model("tiny", model_dir, pipeline))
     finally:
         server.stop()
 

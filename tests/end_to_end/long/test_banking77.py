@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -16,8 +17,14 @@ import torch
 from transformers import pipeline
 
 from bertserve import AsyncClient, AsyncGrpcClient, Prediction, TextError
+from bertserve.archives.packaging import package
 from bertserve.clients.keys import bearer
-from serving import PATIENCE, Served
+from bertserve.serving.config import read_config
+from bertserve.serving.server import Server
+from bertserve.serving.starting import start
+from serving import PATIENCE, write_config
+
+from ..conftest import EXACT
 
 REQUESTS_AT_ONCE = 8
 
@@ -47,22 +54,37 @@ def reference(rows: list[tuple[str, str]], shared: Path) -> torch.Tensor:
     return matrix
 
 
+@pytest.fixture(scope="module")
+def labels(shared: Path) -> list[str]:
+    config = json.loads((shared / "models" / "banking77-minilm" / "config.json").read_bytes())
+    return [config["id2label"][str(number)] for number in range(77)]
+
+
+@pytest.fixture(scope="module")
+def server(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("banking")
+    model, store = shared / "models" / "banking77-minilm", folder / "model_store"
+    package(model, name="banking", version="1.0", output=store, settings=EXACT)
+    running = start(read_config(write_config(folder)), store)
+    yield running
+    running.stop()
+
+
 @pytest.mark.parametrize("size", [1, 7, 64])
 def test_served_probabilities_are_those_of_transformers(
     size: int,
-    served: Served,
+    server: Server,
+    labels: list[str],
     rows: list[tuple[str, str]],
     reference: torch.Tensor,
     record_property: Callable[[str, object], None],
 ) -> None:
-    assert served.banking is not None
-    labels = served.banking.pipeline.labels
     texts = [text for text, _ in rows]
     bodies = [{"texts": texts[start : start + size]} for start in range(0, len(texts), size)]
     with (
         httpx.Client(
-            base_url=served.server.addresses.inference,
-            headers=bearer(served.server.key("inference")),
+            base_url=server.addresses.inference,
+            headers=bearer(server.key("inference")),
             timeout=PATIENCE,
         ) as http,
         ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool,
@@ -91,11 +113,9 @@ async def classify_asynchronously(
 
 
 def test_the_four_clients_give_the_same_while_workers_are_killed(
-    served: Served, rows: list[tuple[str, str]], reference: torch.Tensor
+    server: Server, labels: list[str], rows: list[tuple[str, str]], reference: torch.Tensor
 ) -> None:
     """Each client classifies all texts; the first two lose their worker on the way, once each."""
-    assert served.banking is not None
-    server = served.server
     http, grpc = server.addresses.inference, server.addresses.grpc_inference
     texts = [text for text, _ in rows]
 
@@ -111,12 +131,11 @@ def test_the_four_clients_give_the_same_while_workers_are_killed(
 
     with server.client("banking") as client, server.grpc_client("banking") as grpc_client:
         answers = [
-            client.classify(losing_the_workers(served, texts)),
-            grpc_client.classify(losing_the_workers(served, texts)),
+            client.classify(losing_the_workers(server, texts)),
+            grpc_client.classify(losing_the_workers(server, texts)),
             asyncio.run(over_http()),
             asyncio.run(over_grpc()),
         ]
-    labels = served.banking.pipeline.labels
     for results in answers:
         maps = [result.probabilities for result in results if isinstance(result, Prediction)]
         assert len(maps) == len(texts)
@@ -131,11 +150,11 @@ def test_the_four_clients_give_the_same_while_workers_are_killed(
         ]
 
 
-def losing_the_workers(served: Served, texts: list[str]) -> Iterator[str]:
+def losing_the_workers(server: Server, texts: list[str]) -> Iterator[str]:
     """The texts; halfway the workers that classify them are killed, at work."""
     for number, text in enumerate(texts):
         if number == len(texts) // 2:
-            for model in served.server.status()["models"]:
-                for worker in model["workers"] if model["name"] == "banking" else ():
+            for model in server.status()["models"]:
+                for worker in model["workers"]:
                     os.kill(worker["pid"], signal.SIGKILL)
         yield text
