@@ -141,7 +141,7 @@ def test_a_full_disk_is_no_fault_of_the_archive(storage: str, tmp_path: Path) ->
     """/dev/full takes nothing, whoever writes."""
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        patch.setattr("pathlib.Path.open", lambda *_, **__: open("/dev/full", "wb"))  # noqa: PTH123
+        patch.setattr("pathlib.Path.open", lambda *_, **__: open("/dev/full", "wb"))  # noqa: PTH123, SIM115
         with pytest.raises(OSError, match="No space left"):
             fetch(f"{storage}/{NAME}", DIGEST, tmp_path)
     assert names(tmp_path) == []

@@ -7,7 +7,7 @@ import urllib.request
 from pathlib import Path
 
 url, model, tokens = sys.argv[1:]
-token = next(path for path in sorted(Path(tokens).iterdir()) if path.is_file())
+token = next(path for path in sorted(Path(tokens).iterdir()) if path.is_file()).read_text().split()[0]
 # the certificate names the host that callers use, not that of the cluster
 unnamed = ssl.create_default_context()
 unnamed.check_hostname = False
@@ -15,7 +15,7 @@ unnamed.verify_mode = ssl.CERT_NONE
 
 
 def ask(path: str, body: bytes | None = None) -> bytes:
-    headers = {"Authorization": f"Bearer {token.read_text().strip()}", "Content-Type": "text/plain"}
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "text/plain"}
     request = urllib.request.Request(url + path, body, headers)
     with urllib.request.urlopen(request, timeout=60, context=unnamed) as answer:
         found: bytes = answer.read()
