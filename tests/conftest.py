@@ -75,3 +75,21 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} is not there")
     return SHARED
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The end of an URI that leads to a store of objects on this machine."""
+    from serving import free_ports  # not before its assertions are rewritten
+
+    server = pytest.importorskip("moto.server")
+    (port,) = free_ports(1)
+    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+    running.start()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "of-the-tests")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    try:
+        yield f"?endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
+    finally:
+        running.stop()

@@ -11,9 +11,11 @@ open_as_worker   an archive opened as TorchServe's workers open it
 names            names and versions of models
 contents         what is in an archive, read within bounds
 inspection       what an archive holds, told
+fetching         an archive fetched from storage, its SHA-256 checked
 """
 
 from .contents import read_manifest, unpacked
+from .fetching import fetch
 from .folder import FITTED_WITH, check_folder, classifies_pairs, read_labels, weights_digest
 from .inspection import golden, inspect
 from .packaging import (
@@ -31,6 +33,7 @@ __all__ = [
     "MAX_BATCH_DELAY",
     "check_folder",
     "classifies_pairs",
+    "fetch",
     "golden",
     "inspect",
     "lay_out",

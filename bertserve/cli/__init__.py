@@ -1,7 +1,7 @@
 """The commands: they parse, call the package that does the work, and print.
 
 app                the program, and what its commands share
-archives           package, inspect
+archives           package, inspect, fetch
 serve              serve, status, stop
 predict            predict
 quality            evaluate, calibrate

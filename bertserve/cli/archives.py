@@ -1,4 +1,4 @@
-"""Commands: package, inspect."""
+"""Commands: package, inspect, fetch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ from rich.table import Table
 
 from .. import archives
 from ..handler.settings import Settings
-from .app import Aggregation, AsJson, LongText, MaxLength, Precision, Stride, app, out
+from .app import (
+    Aggregation,
+    AsJson,
+    LongText,
+    MaxLength,
+    Precision,
+    Stride,
+    app,
+    extra_installed,
+    out,
+)
 from .printing import calibration_line, print_json, progress_line
 from .texts import texts_of
 
@@ -144,6 +154,26 @@ def inspect(
         out.print(table)
     if not found["intact"]:
         raise typer.Exit(1)
+
+
+@app.command()
+def fetch(
+    uri: Annotated[
+        str, typer.Argument(help="Where the archive is: s3://, gs://, https:// and the like.")
+    ],
+    sha256: Annotated[str, typer.Option(help="SHA-256 that it must have, in hexadecimal.")],
+    to: Annotated[Path, typer.Option(help="Folder of the archive.")] = Path("model_store"),
+    as_json: AsJson = False,
+) -> None:
+    """Fetch an archive from object storage or a web server, and check that it is the right one."""
+    with progress_line() as steps, extra_installed("score"):
+        steps.add_task("fetching")
+        archive = archives.fetch(uri, sha256, to)
+    if as_json:
+        print_json({"archive": str(archive), "sha256": sha256.lower()})
+        return
+    size = archive.stat().st_size / 1e6
+    out.print(f"[green]fetched[/] {escape(str(archive))}  ({size:.1f} MB)", soft_wrap=True)
 
 
 def _precision(found: dict[str, Any]) -> str:

@@ -26,7 +26,7 @@ from bertserve.errors import ConfigError
 from bertserve.score import Columns, Job, Options, Scorer, run_here
 from commands import run
 from documents import blocks
-from serving import PATIENCE, environment, free_ports, wait_until
+from serving import PATIENCE, environment, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -329,22 +329,6 @@ def test_a_disk_is_full(
     done = subprocess.run([sys.executable, "-c", _SMALL, *asked], env=environment(), check=False)
     assert done.returncode == 0
     assert files(tmp_path / "out") == undisturbed
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The end of an URI that leads to a store of objects on this machine."""
-    server = pytest.importorskip("moto.server")
-    (port,) = free_ports(1)
-    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
-    running.start()
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "of-the-tests")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    try:
-        yield f"?endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
-    finally:
-        running.stop()
 
 
 def test_object_storage(archive: Path, data: Path, s3: str, right: dict[int, list[float]]) -> None:
