@@ -1,4 +1,4 @@
-"""Objects of Kubernetes: rendered from the chart, and validated strictly, so that no misspelt field passes."""
+"""Objects of Kubernetes: rendered from the chart, and validated so that no misspelt field passes."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from .contents import read_manifest, unpacked
 from .fetching import fetch
 from .folder import FITTED_WITH, check_folder, classifies_pairs, read_labels, weights_digest
 from .inspection import golden, inspect
+from .names import check_name
 from .packaging import (
     BATCH_SIZE,
     MAX_BATCH_DELAY,
@@ -32,6 +33,7 @@ __all__ = [
     "FITTED_WITH",
     "MAX_BATCH_DELAY",
     "check_folder",
+    "check_name",
     "classifies_pairs",
     "fetch",
     "golden",

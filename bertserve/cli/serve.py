@@ -24,6 +24,13 @@ def serve(
         Path | None,
         typer.Option(help="Folder of the archives; ./model_store by default.", show_default=False),
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="What the only model of the store is served as; its own name if not given.",
+            show_default=False,
+        ),
+    ] = None,
     foreground: Annotated[bool, typer.Option(help="Stay, and pass signals on.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -42,7 +49,7 @@ def serve(
                 "in batches too"
             )
         as_ctrl_c()
-        server = serving.start(found, model_store, show)
+        server = serving.start(found, model_store, show, name)
         if foreground:
             serving.pass_signals_on(server)
     if not foreground:

@@ -42,28 +42,38 @@ Progress = Callable[[Sequence[Model]], None]
 
 
 def start(
-    config: Config, model_store: Path | None = None, progress: Progress = lambda _: None
+    config: Config,
+    model_store: Path | None = None,
+    progress: Progress = lambda _: None,
+    name: str | None = None,
 ) -> Server:
     """Start TorchServe with every archive of the model store, and wait until all workers are READY.
 
-    `progress` is told of the models whenever they are looked at. ServerError says why it does not start,
-    in the words of the worker's log where a worker does not load; nothing is left running then.
+    `name` is what their one model is served as, where that is not the archives' own. `progress` is told of
+    the models whenever they are looked at. ServerError says why it does not start, in the words of the
+    worker's log where a worker does not load; nothing is left running then.
     """
     directory = state_directory(Path(config.path))
     make_writable(directory)
     refusal = "another `bertserve serve` is starting this server; wait for it"
     with alone(directory / "lock", refusal):
-        return _start(config, directory, model_store, progress)
+        return _start(config, directory, model_store, progress, name)
 
 
-def _start(config: Config, directory: Path, model_store: Path | None, progress: Progress) -> Server:
+def _start(
+    config: Config,
+    directory: Path,
+    model_store: Path | None,
+    progress: Progress,
+    name: str | None,
+) -> Server:
     if running_in(directory):
         raise ServerError(
             f"a server with {config.path} runs already; `bertserve stop` ends it, "
             "another --config starts one beside it"
         )
     store = Path(model_store or config.model_store or "model_store").resolve()
-    archives = stored_archives(store)
+    archives = stored_archives(store, name)
     config = with_supervisor(config)
     check_ports(config)
     before = serving_before(directory / "logs", read_written_off(directory))

@@ -11,7 +11,7 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from ..archives import read_manifest
+from ..archives import check_name, read_manifest
 from ..errors import PackageError, ServerError
 
 # in the state folder, while a rollout is under way
@@ -27,8 +27,11 @@ class StoredArchive:
     version: str
 
 
-def stored_archives(store: Path) -> list[StoredArchive]:
-    """Every archive of a model store; ServerError where there is none, or two are the same version."""
+def stored_archives(store: Path, name: str | None = None) -> list[StoredArchive]:
+    """Every archive of a model store; ServerError where there is none, or two are the same version.
+
+    With a name they are versions of one model that is served as that, whatever its archives say.
+    """
     archives = [
         _read(path) for path in sorted(store.glob("*.mar")) if not path.name.startswith(".")
     ]
@@ -45,7 +48,18 @@ def stored_archives(store: Path) -> list[StoredArchive]:
                 f"{twin.name} and {archive.path.name} are both {archive.name} {archive.version}; "
                 f"remove one of them from {store}"
             )
-    return archives
+    return archives if name is None else _renamed(archives, name)
+
+
+def _renamed(archives: Sequence[StoredArchive], name: str) -> list[StoredArchive]:
+    """Versions of one model under another name, which TorchServe serves them as."""
+    names = sorted({archive.name for archive in archives})
+    if len(names) > 1:
+        raise ServerError(
+            f"{archives[0].path.parent} holds {' and '.join(names)}, and only one model can be served as "
+            f"{name}; leave one of them there"
+        )
+    return [replace(archive, name=check_name("the name", name)) for archive in archives]
 
 
 def load_order(

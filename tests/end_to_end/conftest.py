@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +24,7 @@ from bertserve.serving.starting import start
 from once import made_once
 from serving import Model, Served, write_config
 
+KSERVE = "kserve==0.21.0"
 # what is compared within 1e-5
 EXACT = Settings(precision="float32")
 
@@ -81,3 +85,24 @@ def start_another(tmp_path: Path) -> Iterator[Callable[..., Server]]:
             return server
 
         yield launch
+
+
+@pytest.fixture(scope="session")
+def kserve_python() -> str:
+    """A Python that has the kserve package, whose pins need an environment of their own."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    kept = f"{KSERVE.replace('==', '-')}-python3.{sys.version_info.minor}"
+    folder = cache / "bertserve-tests" / kept  # it takes a minute to make, so later runs find it
+    python = folder / "bin" / "python"
+    if not (folder / "complete").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        commands = (
+            [sys.executable, "-m", "venv", str(folder)],
+            [str(python), "-m", "pip", "install", "--quiet", KSERVE],
+        )
+        for command in commands:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                pytest.skip(f"{KSERVE} cannot be installed: {done.stderr.strip()[-200:]}")
+        (folder / "complete").touch()
+    return str(python)

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,6 @@ from bertserve.clients.keys import bearer
 from bertserve.handler.values import Prediction, Text
 from serving import PATIENCE, Served, environment
 
-KSERVE = "kserve==0.21.0"
 KSERVE_CLIENT = Path(__file__).with_name("kserve_client.py")
 LABELS = list(tiny.LABELS)
 TEXTS = ["good film", "¿Dónde está mi pedido? 🥾", "awful " * 99]
@@ -183,27 +181,6 @@ class TestTriton:
             infer(self.tensor("good", binary=True))
         assert raised.value.status() in ("400", "415")
         assert raised.value.message()["code"] in ("invalid_json", "unsupported_media_type")
-
-
-@pytest.fixture(scope="session")
-def kserve_python() -> str:
-    """A Python that has the kserve package, whose pins need an environment of their own."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    kept = f"{KSERVE.replace('==', '-')}-python3.{sys.version_info.minor}"
-    folder = cache / "bertserve-tests" / kept  # it takes a minute to make, so later runs find it
-    python = folder / "bin" / "python"
-    if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        commands = (
-            [sys.executable, "-m", "venv", str(folder)],
-            [str(python), "-m", "pip", "install", "--quiet", KSERVE],
-        )
-        for command in commands:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                pytest.skip(f"{KSERVE} cannot be installed: {done.stderr.strip()[-200:]}")
-        (folder / "complete").touch()
-    return str(python)
 
 
 def test_kserve_s_own_client(kserve_python: str, served: Served, url: str, key: str) -> None:

@@ -42,6 +42,23 @@ def test_two_archives_of_one_version_are_an_error(tmp_path: Path) -> None:
         stored_archives(tmp_path)
 
 
+def test_versions_of_one_model_are_served_under_another_name(tmp_path: Path) -> None:
+    for version in ("1.0", "2.0"):
+        write(tmp_path, "support", version)
+    archives = stored_archives(tmp_path, "customers")
+    assert [(archive.name, archive.version) for archive in archives] == [
+        ("customers", "1.0"),
+        ("customers", "2.0"),
+    ]
+    with pytest.raises(PackageError, match="the name 'a b' will not do"):
+        stored_archives(tmp_path, "a b")
+    write(tmp_path, "films", "1.0")
+    with pytest.raises(
+        ServerError, match="holds films and support, and only one model can be served"
+    ):
+        stored_archives(tmp_path, "customers")
+
+
 def test_a_file_that_is_no_archive_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken.mar").write_bytes(b"no zip")
     with pytest.raises(PackageError, match=r"broken\.mar is no archive of bertserve"):

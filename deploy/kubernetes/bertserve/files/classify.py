@@ -7,7 +7,9 @@ import urllib.request
 from pathlib import Path
 
 url, model, tokens = sys.argv[1:]
-token = next(path for path in sorted(Path(tokens).iterdir()) if path.is_file()).read_text().split()[0]
+token = (
+    next(path for path in sorted(Path(tokens).iterdir()) if path.is_file()).read_text().split()[0]
+)
 # the certificate names the host that callers use, not that of the cluster
 unnamed = ssl.create_default_context()
 unnamed.check_hostname = False
