@@ -162,12 +162,13 @@ def proxy(folder: Path, instances: list[Config], *changes: tuple[str, str]) -> I
     (port,) = free_ports(1)
     modules = ("client_body", "proxy", "fastcgi", "scgi", "uwsgi")
     temporary = "".join(f"{module}_temp_path {site}/{module};\n" for module in modules)
+    change(site / "listen.conf", ("listen 443 ", f"listen 127.0.0.1:{port} "))
+    logs = ("/var/log/nginx", f"{site}/logs")
+    change(site / "process.conf", ("/run/nginx.pid", f"{site}/nginx.pid"), logs)
     change(
-        site / "nginx.conf",
-        ("listen 443 ", f"listen 127.0.0.1:{port} "),
-        ("/run/nginx.pid", f"{site}/nginx.pid"),
-        ("/var/log/nginx", f"{site}/logs"),
-        ("http {\n", f"http {{\n{temporary}"),
+        site / "site.conf",
+        logs,
+        ("access_log", f"{temporary}access_log"),
         *(changes or [("rate=200r/s", "rate=9000r/s"), ("rate=500r/s", "rate=9000r/s")]),
     )
     with (site / "tokens.map").open("a") as tokens:

@@ -2,8 +2,9 @@
 
 app                the program, and what its commands share
 archives           package, inspect, fetch
-serve              serve, status, stop
+serve              serve, status, drain, stop
 predict            predict
+proxy              proxy
 quality            evaluate, calibrate
 explain            explain
 score              score
@@ -19,6 +20,7 @@ from . import (  # each adds its commands
     archives,
     explain,
     predict,
+    proxy,
     quality,
     score,
     serve,
@@ -31,6 +33,7 @@ __all__ = [
     "explain",
     "main",
     "predict",
+    "proxy",
     "quality",
     "score",
     "serve",

@@ -1,4 +1,4 @@
-"""Commands: serve, status, stop."""
+"""Commands: serve, status, drain, stop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from .. import serving
 from ..clients import Model
-from ..errors import NotRunning
+from ..errors import NotRunning, ServerError
 from ..serving import read_config, usual_config
 from ..system import as_ctrl_c
 from .app import AsJson, ConfigFile, app, out
@@ -74,6 +74,25 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
     print_status(found, as_json)
     if not found["running"]:
         raise typer.Exit(1)
+
+
+@app.command()
+def drain(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Have the running server be ready no more, and wait until it has answered what it was asked."""
+    server = serving.find(config)
+    with progress_line() as steps:
+        steps.add_task("waiting for what is under way")
+        left = server.drain()
+    is_drained = not any(left.values())
+    if as_json:
+        print_json({"drained": is_drained, **left})
+    elif is_drained:
+        out.print("drained")
+    if not is_drained:
+        raise ServerError(
+            f"the server is not drained: {left['waiting']} requests wait, {left['busy']} workers are "
+            "at a batch; try again, or end it all the same with `bertserve stop`"
+        )
 
 
 @app.command()

@@ -17,7 +17,7 @@ from .canary import Canary, StoredCanary, read_canaries, store_canary
 from .client import AsyncClient, AsyncGrpcClient, Client, GrpcClient
 from .files import LONGEST_FIELD, PAIR_COLUMN, Row, read_rows, read_texts, refuse_constant, row_of
 from .grpc_transport import CHANNEL_OPTIONS, as_client_error
-from .keys import KeyReader, Kind, bearer, fresh_key
+from .keys import KeyReader, Kind, bearer, fresh_key, seconds_left
 from .outputs import Result, kept_names, write_csv, write_json, write_jsonl
 from .results import (
     GONE,
@@ -66,6 +66,7 @@ __all__ = [
     "read_texts",
     "refuse_constant",
     "row_of",
+    "seconds_left",
     "store_canary",
     "to_wire",
     "write_csv",

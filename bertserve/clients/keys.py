@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,7 +40,13 @@ class _Entry:
 
     @property
     def has_expired(self) -> bool:
-        return self.expires is not None and datetime.now(timezone.utc) >= self.expires
+        return self.seconds_left <= 0
+
+    @property
+    def seconds_left(self) -> float:
+        if self.expires is None:
+            return math.inf
+        return (self.expires - datetime.now(timezone.utc)).total_seconds()
 
 
 def read_key(key_file: Path, kind: Kind, refused: str | None = None) -> str:
@@ -47,16 +54,28 @@ def read_key(key_file: Path, kind: Kind, refused: str | None = None) -> str:
     return _read_another(key_file, kind, refused).key
 
 
-def fresh_key(key_file: Path, kind: Kind, management: str, refused: str | None = None) -> str:
+def seconds_left(key_file: Path, kind: Kind) -> float:
+    """For how long the key of a kind is valid still."""
+    return _read(key_file, kind).seconds_left
+
+
+def fresh_key(
+    key_file: Path,
+    kind: Kind,
+    management: str,
+    refused: str | None = None,
+    ahead: float = 0.0,
+) -> str:
     """A key that has not expired, and was not refused; one that has or was is renewed at `management`.
 
-    Where a key that was refused cannot be renewed, say because the server is another one, it is returned.
+    So is one that expires within `ahead` seconds. Where a key that was refused cannot be renewed, say
+    because the server is another one, it is returned.
     """
     entry = _read(key_file, kind)
-    if entry.has_expired or entry.key == refused:
+    if entry.seconds_left <= ahead or entry.key == refused:
         with _alone(key_file):
             entry = _read_another(key_file, kind, refused)  # another program may have been faster
-            if entry.has_expired:
+            if entry.seconds_left <= ahead:
                 _renew(key_file, kind, management)
             elif entry.key == refused:
                 with contextlib.suppress(ServerError):

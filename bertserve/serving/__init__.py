@@ -15,9 +15,9 @@ frontend/    TorchServe's front end, mended where an answer that cannot be sent 
 logs         why a worker does not load, or TorchServe does not start
 """
 
-from .config import read_config, usual_config
+from .config import Config, read_config, usual_config
 from .management import CHANGING, LOADING, change, scaling
-from .server import Server, find, pass_signals_on
+from .server import Server, find, known_addresses, pass_signals_on
 from .starting import start
 from .state import alone
 from .store import distrust
@@ -26,11 +26,13 @@ from .workers import read_written_off, slots
 __all__ = [
     "CHANGING",
     "LOADING",
+    "Config",
     "Server",
     "alone",
     "change",
     "distrust",
     "find",
+    "known_addresses",
     "pass_signals_on",
     "read_config",
     "read_written_off",

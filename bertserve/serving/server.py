@@ -27,13 +27,14 @@ from ..system import (
     ENDINGS,
     end_family,
 )
-from .config import PACKAGED, Config
+from .config import PACKAGED, Config, read_config
 from .state import forget, state_directory, states
 from .workers import Judge, judge, read_written_off, truth
 
 HEARTBEATS = "heartbeats"  # in the scratch folder
 STOP_TIMEOUT = 30.0
 DRAINING = 20.0  # seconds at most
+_KEY_FILE = "key_file.json"  # in the state folder
 _ANSWER_TIMEOUT = 5.0  # for what is answered at once, unless something hangs
 _POLL = 0.2
 _LONGEST_PAUSE = 30.0
@@ -61,7 +62,7 @@ class Server:
     @property
     def key_file(self) -> Path:
         """The tokens that it wants to see."""
-        return Path(self.directory) / "key_file.json"
+        return Path(self.directory) / _KEY_FILE
 
     @property
     def logs(self) -> Path:
@@ -166,6 +167,22 @@ class Server:
             ],
         }
 
+    def drain(self) -> dict[str, int]:
+        """Have it be ready no more, and wait until nothing waits or is under way.
+
+        Returns what is left where that takes too long: requests that wait, and workers that are at a
+        batch. ServerError where nobody knows, since it has no supervisor.
+        """
+        url = f"{self.addresses.supervisor}/drain"
+        try:
+            answer = httpx.post(url, timeout=DRAINING + _ANSWER_TIMEOUT, trust_env=False).json()
+            return {"waiting": int(answer["waiting"]), "busy": int(answer["busy"])}
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError) as error:
+            raise ServerError(
+                f"the server's supervisor does not answer at {url} ({type(error).__name__}); look at "
+                "`bertserve status`, or end the server with `bertserve stop`"
+            ) from error
+
     def stop(self) -> None:
         """End it and its workers, and take away what only a running server needs."""
         supervisor = self.supervisor()
@@ -204,6 +221,16 @@ def find(config: Path | None = None) -> Server:
     if server is None:
         raise NotRunning("no server is running; start one with `bertserve serve`")
     return server
+
+
+def known_addresses(config: Path) -> tuple[Config, Path]:
+    """Addresses and key file of the server of a configuration, whose process may be in another container.
+
+    As the server said when it was started; as the configuration says where it was not yet.
+    """
+    directory = state_directory(config)
+    known = read_state(directory)
+    return known.addresses if known else read_config(config), directory / _KEY_FILE
 
 
 def read_state(directory: Path) -> Server | None:
@@ -285,14 +312,8 @@ def pass_signals_on(server: Server) -> None:
 
 
 def _drain_and_end(server: Server) -> None:
-    with contextlib.suppress(
-        httpx.HTTPError
-    ):  # without a supervisor nobody knows what is under way
-        httpx.post(
-            f"{server.addresses.supervisor}/drain",
-            timeout=DRAINING + _ANSWER_TIMEOUT,
-            trust_env=False,
-        )
+    with contextlib.suppress(ServerError):  # nobody knows what is under way
+        server.drain()
     _end(server)
 
 

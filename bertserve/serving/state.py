@@ -17,14 +17,14 @@ from pathlib import Path
 
 from ..errors import ConfigError, ServerError
 from ..system import end_family, torchserve_in
-from .config import PACKAGED
+from .config import PACKAGED, location
 
 STARTING = "starting"  # in the state folder: the scratch folder of a server that is being started
 
 
 def state_directory(config: Path) -> Path:
     """The folder that holds the state of the server of a `config.properties`."""
-    path = config.resolve()
+    path = location(config)
     owner = "default" if path == PACKAGED.resolve() else path.parent.name
     return states() / f"{owner}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
 

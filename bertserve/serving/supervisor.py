@@ -22,6 +22,7 @@ import psutil
 
 from ..clients import GONE, READY, STUCK, Model, Worker
 from ..errors import BertserveError
+from ..system import locked
 from .gauges import exposition
 from .health import answer_at
 from .management import CHANGING, change, scaling
@@ -261,4 +262,6 @@ def main() -> None:
         answer_at(supervisor, host, port)
     except OSError as error:
         sys.exit(f"{host}:{port} cannot be used ({error.strerror}); see supervisor_address")
-    supervisor.run()
+    # programs that sweep up in the same folder, in another container, cannot see that the server runs
+    with locked(Path(server.scratch)):
+        supervisor.run()

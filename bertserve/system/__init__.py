@@ -1,7 +1,7 @@
 """What the machine can do to us: signals, processes, folders, full disks.
 
 processes   processes that must not outlive what they are for
-tied        a program that ends with the one that started it
+tied        what ends with the program that started it
 forkserver  programs that share what they import, forked by the program `forking`
 scratch     folders for what is on the way, and files that appear whole
 signals     Ctrl-C and its kin while something must not be left half done
@@ -13,6 +13,7 @@ from .processes import end_family, tied_command, torchserve_in
 from .remedies import sentence, with_remedy
 from .scratch import appearing, locked, make_scratch, scratch_folder
 from .signals import ENDINGS, as_ctrl_c, heeded, ignored, postponed
+from .tied import tie_to
 
 __all__ = [
     "ENDINGS",
@@ -27,6 +28,7 @@ __all__ = [
     "postponed",
     "scratch_folder",
     "sentence",
+    "tie_to",
     "tied_command",
     "torchserve_in",
     "with_remedy",

@@ -13,12 +13,12 @@ import sys
 _PR_SET_PDEATHSIG = 1
 
 
-def tie_to(parent: int) -> None:
-    """Have the system kill this process when its parent ends; only Linux can."""
+def tie_to(parent: int, ending: signal.Signals = signal.SIGKILL) -> None:
+    """Have the system end this process when its parent ends, by a signal; only Linux can."""
     if sys.platform == "linux":
         import ctypes
 
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ending)
     if os.getppid() != parent:  # it has ended already
         sys.exit(1)
 

@@ -285,7 +285,7 @@ def repeated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     """A proxy in front of what answers at once; it is also known by example.com and all below that."""
     folder = tmp_path_factory.mktemp("repeated")
     config = read_config(write_config(folder))
-    named = ("        localhost 1;\n", "        localhost 1;\n        .example.com 1;\n")
+    named = ("    localhost 1;\n", "    localhost 1;\n    .example.com 1;\n")
     usual = [("rate=200r/s", "rate=9000r/s"), ("rate=500r/s", "rate=9000r/s"), named]
     with repeating() as url, proxy(folder, [replace(config, inference=url)], *usual) as front:
         yield front

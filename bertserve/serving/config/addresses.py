@@ -86,7 +86,7 @@ def read_config(path: Path) -> Config:
         )
     grpc = {name: _host_port(path, name, properties, *usual) for name, usual in _GRPC.items()}
     return Config(
-        path=str(path.resolve()),
+        path=str(location(path)),
         inference=urls["inference_address"],
         management=urls["management_address"],
         metrics=urls["metrics_address"],
@@ -99,6 +99,18 @@ def read_config(path: Path) -> Config:
         tokens=properties.get("disable_token_authorization", "false").lower() != "true",
         envelope=_envelope(path, properties),
     )
+
+
+def location(path: Path) -> Path:
+    """Where a configuration lies, by which its server is known: links are followed.
+
+    Not those that Kubernetes turns whenever a ConfigMap changes, which lead into a folder with a time in
+    its name: the server stays the same.
+    """
+    followed = path.resolve()
+    if any(part.startswith("..") for part in followed.parts):
+        return path.parent.resolve() / path.name
+    return followed
 
 
 def usual_config() -> Path:

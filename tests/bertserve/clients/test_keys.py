@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bertserve.clients.keys import bearer, fresh_key, read_api_key, read_key
+from bertserve.clients.keys import bearer, fresh_key, read_api_key, read_key, seconds_left
 from bertserve.errors import ServerError
 
 
@@ -108,6 +108,17 @@ def test_a_key_that_was_refused_and_is_another_one_by_now_is_used(
     asked = renewing(path, monkeypatch)
     assert fresh_key(path, "inference", "x", "former") == "i-key"
     assert asked == []
+
+
+def test_a_key_that_expires_soon_is_renewed_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, minutes=1)
+    asked = renewing(path, monkeypatch)
+    assert 50 < seconds_left(path, "inference") < 61
+    assert fresh_key(path, "inference", "x", ahead=10) == "i-key"
+    assert fresh_key(path, "inference", "x", ahead=100) == "new-1"
+    assert asked == ["inference"]
 
 
 @contextmanager

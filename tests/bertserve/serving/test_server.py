@@ -7,9 +7,11 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -17,9 +19,11 @@ from bertserve.errors import NotRunning, ServerError
 from bertserve.serving import server as servers
 from bertserve.serving.config import PACKAGED, read_config
 from bertserve.serving.ports import with_supervisor
-from bertserve.serving.server import Server, find
+from bertserve.serving.server import Server, find, known_addresses, supervised
 from bertserve.serving.starting import _utf8_locale, start
 from bertserve.serving.state import alone, state_directory
+from bertserve.system import make_scratch
+from serving import free_ports, http_server, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -173,3 +177,67 @@ def test_java_names_files_in_utf_8_whatever_the_locale(monkeypatch: pytest.Monke
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
     monkeypatch.setattr("locale.nl_langinfo", lambda _: "UTF-8")
     assert _utf8_locale() == {}
+
+
+def test_addresses_are_those_that_a_server_was_started_with(config: Path) -> None:
+    """Whether or not its process can be seen: it may be in another container."""
+    config.write_text("inference_address=http://127.0.0.1:1234")
+    key_file = state_directory(config) / "key_file.json"
+    assert known_addresses(config) == (read_config(config), key_file)
+    server = write_state(config, 1, 0.0)
+    config.write_text("inference_address=http://127.0.0.1:5678")
+    assert known_addresses(config) == (server.addresses, key_file)
+    assert server.addresses.inference.endswith(":1234")
+
+
+@pytest.mark.parametrize("waiting", [0, 2])
+def test_a_server_is_drained_by_its_supervisor(waiting: int, config: Path) -> None:
+    class Drained(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            assert self.path == "/drain"
+            self.send_response(503 if waiting else 200)
+            self.end_headers()
+            self.wfile.write(
+                json.dumps({"drained": not waiting, "waiting": waiting, "busy": 0}).encode()
+            )
+
+        def log_message(self, *_: object) -> None:
+            """Keep the tests' output clean."""
+
+    with http_server(Drained) as url:
+        config.write_text(f"supervisor_address={url}")
+        server = write_state(config, os.getpid(), psutil.Process().create_time())
+        assert server.drain() == {"waiting": waiting, "busy": 0}
+    with pytest.raises(ServerError, match="supervisor does not answer at .*; look at"):
+        server.drain()
+
+
+def test_another_container_does_not_sweep_up_what_a_server_uses(
+    config: Path, tmp_path: Path
+) -> None:
+    """It cannot see the server's process; the supervisor holds a lock."""
+    scratch = make_scratch("server", tmp_path)
+    os.utime(scratch, (0, 0))
+    this = psutil.Process()
+    server = replace(write_state(config, this.pid, this.create_time()), scratch=str(scratch))
+    server.logs.mkdir()
+    (port,) = free_ports(1)
+    address = f"http://127.0.0.1:{port}"
+    server = replace(server, addresses=replace(server.addresses, supervisor=address))
+    server = supervised(server)
+    wait_until(lambda: _answers(f"{address}/live"))
+    make_scratch("proxy", tmp_path)
+    assert scratch.exists()
+    process = server.supervisor()
+    assert process
+    process.kill()
+    process.wait()
+    make_scratch("proxy", tmp_path)
+    assert not scratch.exists()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False

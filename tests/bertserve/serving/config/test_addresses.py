@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from bertserve.errors import ConfigError
-from bertserve.serving.config import PACKAGED, complete, read_config, usual_config
+from bertserve.serving.config import PACKAGED, complete, location, read_config, usual_config
 from bertserve.serving.config.properties import parse_properties, write_properties
 
 ROOT = Path(__file__).parents[4]
@@ -64,6 +64,27 @@ def test_an_address_that_is_wrong_is_named(tmp_path: Path, line: str) -> None:
 def test_a_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read .*--config"):
         read_config(tmp_path / "missing.properties")
+
+
+def test_a_configuration_is_known_by_where_it_lies(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "link").symlink_to("config.properties")
+    assert location(tmp_path / "link") == tmp_path / "config.properties"
+    assert read_config(tmp_path / "link").path == f"{tmp_path}/config.properties"
+
+
+def test_a_mounted_config_map_stays_the_same_one_when_it_changes(tmp_path: Path) -> None:
+    """As Kubernetes lays it out, and as it changes it: one link is turned."""
+    for time in ("..2026_11_27", "..2026_11_28"):
+        (tmp_path / time).mkdir()
+        write(tmp_path / time)
+        (tmp_path / "..data").unlink(missing_ok=True)
+        (tmp_path / "..data").symlink_to(time)
+        path = tmp_path / "config.properties"
+        if not path.is_symlink():
+            path.symlink_to("..data/config.properties")
+        assert location(path) == path
+        assert read_config(path).path == str(path)
 
 
 def test_the_usual_one_is_that_of_the_working_directory(
