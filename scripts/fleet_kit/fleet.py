@@ -132,6 +132,7 @@ class Fleet:
     def __init__(self, chart: Chart, network: Network, folder: Path) -> None:
         self.chart, self.network, self.folder = chart, network, folder
         self.replicas: list[Pod] = []
+        folder.mkdir()
         self._names = folder / "hosts"
         self._numbers = count()
         self._spare: list[Host] = []
