@@ -116,7 +116,9 @@ def start(
         environment=given,
         command=shlex.join(command),
     )
-    alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "bash", "-c", script]
+    # it ends with this program, however that ends
+    alone = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid"]
+    alone += ["--fork", "--kill-child", "bash", "-c", script]
     starter = subprocess.Popen(
         on(host, alone), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
     )

@@ -32,7 +32,7 @@ class Pod:
         self.spec, self.host, self.folder = spec, host, folder
         self.restarts = 0
         self._numbers = count()
-        self._deleted = False
+        self._deleted, self._changing = False, threading.Lock()
         self._containers: dict[str, Container] = {}
         for name, files in spec.volumes.items():
             self._write(name, files)
@@ -76,7 +76,8 @@ class Pod:
 
     def delete(self) -> None:
         """Stop it as a kubelet does: what is before the stop, SIGTERM, time, then those beside it."""
-        self._deleted = True
+        with self._changing:
+            self._deleted = True
         last = time.monotonic() + self.spec.grace
         if command := self.spec.main.before_stop:
             self.main.run(command, self.spec.grace)
@@ -87,7 +88,8 @@ class Pod:
 
     def kill(self) -> None:
         """End all of it at once, for good."""
-        self._deleted = True
+        with self._changing:
+            self._deleted = True
         for each in self._containers.values():
             each.remove()
 
@@ -99,18 +101,19 @@ class Pod:
     def _keep(self, spec: ContainerSpec) -> None:
         """Start a container anew whenever it has ended."""
         while True:
-            container = self._containers[spec.name]
-            container.wait()
-            if self._deleted:
-                return
-            container.remove()
-            self.restarts += 1
-            self._start(spec)
+            self._containers[spec.name].wait()
+            with self._changing:
+                if self._deleted:
+                    return
+                self._containers[spec.name].remove()
+                self.restarts += 1
+                self._start(spec)
 
     def _start(self, spec: ContainerSpec) -> Container:
         name = f"{spec.name}-{next(self._numbers)}"
         mounts = {path: self.folder / "volumes" / of for path, of in spec.mounts.items()}
         with (self.folder / f"{spec.name}.log").open("ab") as log:
+            os.fchown(log.fileno(), USER, USER)  # nginx opens its output anew
             found = start(
                 self.host, self.folder / name, spec.command, spec.environment, mounts, log
             )
