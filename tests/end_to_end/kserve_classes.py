@@ -1,6 +1,7 @@
-"""Run in an environment that has the kserve package: `kserve_classes.py OBJECTS` says what is wrong with them.
+"""Run in an environment that has the kserve package: `kserve_classes.py OBJECTS` says what is wrong.
 
-They are JSON. Its classes were generated from KServe's own types: every field must be one of its class, of that type.
+Objects are JSON. The package's classes were generated from KServe's own types: every field must be one of
+its class, and of that type.
 """
 
 import json
