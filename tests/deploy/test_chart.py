@@ -198,27 +198,27 @@ def test_no_container_may_do_more_than_it_must(objects: list[Object]) -> None:
             assert not each["image"].endswith((":latest", ":"))
 
 
-def parse(words: list[str]) -> typer.Context:
-    """A command line of ours, as the program reads it; an error where it would refuse it."""
+def parse(words: list[str]) -> dict[str, Any]:
+    """What the program reads in a command line of ours; an error where it would refuse it."""
     program = typer.main.get_command(app)
     assert words[0] == "bertserve"
     assert isinstance(program, TyperGroup)
     context = program.make_context("bertserve", words[1:])
     name, command, rest = program.resolve_command(context, words[1:])
     assert command is not None
-    return command.make_context(name, rest, parent=context)
+    return dict(command.make_context(name, rest, parent=context).params)
 
 
 def test_the_program_knows_the_commands(objects: list[Object]) -> None:
     config = "/etc/bertserve/config.properties"
-    found = {each["name"]: parse([*each["command"], *each["args"]]).params
+    found = {each["name"]: parse([*each["command"], *each["args"]])
              for each in containers(replica(objects))}  # fmt: skip
     assert str(found["server"]["config"]) == str(found["proxy"]["config"]) == config
     assert found["server"]["foreground"] is True
     assert str(found["server"]["model_store"]) == "/models"
     assert str(found["proxy"]["tokens"]) == "/etc/bertserve/tokens"
     stop = container(objects, "server")["lifecycle"]["preStop"]["exec"]["command"]
-    assert str(parse(stop).params["config"]) == config
+    assert str(parse(stop)["config"]) == config
     for name, params in found.items():
         if name.startswith("archives-"):
             item = ITEMS[int(name.removeprefix("archives-"))]
@@ -525,7 +525,7 @@ def test_the_gateway_looks_for_the_replicas(objects: list[Object]) -> None:
         (f"demo-bertserve-replicas.{NAMESPACE}.svc", port) for port in (8000, 9000)
     }
     deployment = one(objects, "Deployment", "demo-bertserve")["spec"]
-    scaler = next(
+    scaler: Object = next(
         (each["spec"] for each in objects if "scaleTargetRef" in each.get("spec", {})), {}
     )
     most = scaler.get("maxReplicas", scaler.get("maxReplicaCount", deployment.get("replicas")))

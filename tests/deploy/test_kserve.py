@@ -67,8 +67,8 @@ def test_what_is_started(name: str, tmp_path: Path) -> None:
         path.write_text(text)
         path.chmod(0o755)
     begun = started(runtime(name), "support", tmp_path / "models", tmp_path, "--json")
-    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    subprocess.run(begun.command, env={**os.environ, **begun.environment, "PATH": path}, check=True)
+    own = {**begun.environment, "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    subprocess.run(begun.command, env={**os.environ, **own}, check=True)
     config = tmp_path / "config.properties"
     assert (tmp_path / "told").read_text().splitlines() == [
         "serve", "--foreground", "--config", str(config), "--model-store", str(tmp_path / "models"),
