@@ -273,6 +273,7 @@ def test_the_configuration_is_the_usual_one_but_for_who_reaches_it(tmp_path: Pat
     meant = {
         "metrics_address": "http://0.0.0.0:8082",
         "supervisor_address": "http://0.0.0.0:8083",
+        "token_expiration_min": "5256000",
     }
     assert own == {**usual, **meant}
     config = read_config(path)
@@ -289,11 +290,20 @@ def test_the_configuration_is_the_usual_one_but_for_who_reaches_it(tmp_path: Pat
 
 def test_the_explanations_of_the_configuration_are_the_usual_ones() -> None:
     """What was changed in one file and forgotten in the other."""
-    own = (CHART / "files" / "config.properties").read_text()
-    usual = PACKAGED.read_text()
-    assert (
-        own.partition("grpc_inference_address")[2] == usual.partition("grpc_inference_address")[2]
-    )
+    own = (CHART / "files" / "config.properties").read_text().splitlines()
+    usual = PACKAGED.read_text().partition("grpc_inference_address")[2].splitlines()
+    assert [line for line in usual[1:] if line not in own] == ["token_expiration_min=1440"]
+
+
+def test_the_image_brings_the_same_configuration() -> None:
+    """Made of the usual one in the Containerfile, for whoever runs the image without the chart."""
+    text = (ROOT / "deploy" / "container" / "Containerfile").read_text()
+    changes = [word for each in re.findall(r"-e '(s\|.+?)'", text) for word in ("-e", each)]
+    assert len(changes) > 4
+    command = ["sed", *changes, str(PACKAGED)]
+    made = subprocess.run(command, capture_output=True, check=True).stdout
+    own = (CHART / "files" / "config.properties").read_bytes()
+    assert parse_properties(made) == parse_properties(own)
 
 
 def test_a_site_s_settings_hold(tmp_path: Path) -> None:
