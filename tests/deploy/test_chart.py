@@ -532,7 +532,7 @@ def test_the_gateway_looks_for_the_replicas(objects: list[Object]) -> None:
     gateway = one(objects, "ConfigMap", "demo-bertserve-gateway")["data"]["haproxy.cfg"]
     found = re.findall(r"server-template \S+ (\d+) (\S+?):(\d+) ", gateway)
     assert {(host, int(port)) for _, host, port in found} == {
-        (f"demo-bertserve-replicas.{NAMESPACE}.svc", port) for port in (8000, 9000)
+        (f"demo-bertserve-replicas.{NAMESPACE}.svc.cluster.local", port) for port in (8000, 9000)
     }
     deployment = one(objects, "Deployment", "demo-bertserve")["spec"]
     scaler: Object = next(
