@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 from documents import ROOT
 
 FOLDER = ROOT / "deploy" / "kserve"
+_IMAGE = ROOT / "deploy" / "kubernetes" / "bertserve" / "files"
 
 
 def objects() -> list[dict[str, Any]]:
@@ -40,13 +42,14 @@ class Started:
 
 
 def started(spec: dict[str, Any], service: str, models: Path, tmp: Path, *args: str) -> Started:
-    """A runtime's container for an InferenceService, with two of its folders elsewhere.
+    """A runtime's container for an InferenceService, with three of its folders elsewhere.
 
     KServe fills the name in wherever `{{.Name}}` stands in a container, and puts the service's arguments
-    behind those of the runtime.
+    behind those of the runtime. The image's configuration says what the chart's does.
     """
     text = json.dumps(spec["containers"][0]).replace("{{.Name}}", service)
-    text = text.replace("/tmp/", f"{tmp}/").replace("/mnt/models", str(models))
+    for inside, here in {"/tmp": tmp, "/mnt/models": models, "/etc/bertserve": _IMAGE}.items():
+        text = re.sub(rf"(?<=[ >\"]){inside}(?=[/ ])", str(here), text)
     container = json.loads(text)
     return Started(
         [*container["command"], *container["args"], *args],

@@ -49,9 +49,9 @@ def start(
 ) -> Server:
     """Start TorchServe with every archive of the model store, and wait until all workers are READY.
 
-    `name` is what their one model is served as, where that is not the archives' own. `progress` is told of
-    the models whenever they are looked at. ServerError says why it does not start, in the words of the
-    worker's log where a worker does not load; nothing is left running then.
+    `name` is what their one model is served as, where that is not the archives' own. `progress` is told
+    of the models whenever they are looked at. ServerError says why it does not start, in the words of
+    the worker's log where a worker does not load; nothing is left running then.
     """
     directory = state_directory(Path(config.path))
     make_writable(directory)

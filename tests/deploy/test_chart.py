@@ -25,7 +25,7 @@ from bertserve.serving.config.properties import parse_properties
 from bertserve.serving.gauges import exposition
 from bertserve.serving.server import DRAINING
 from bertserve.serving.starting import START_TIMEOUT
-from documents import ROOT, table
+from documents import ROOT, blocks, table
 from manifests import CHART, NAMESPACE, NEWEST, OLDEST, Object, one, rendered, validate
 
 helm = pytest.importorskip("helm_python", reason="its wheels are for x86_64 alone")
@@ -198,27 +198,27 @@ def test_no_container_may_do_more_than_it_must(objects: list[Object]) -> None:
             assert not each["image"].endswith((":latest", ":"))
 
 
-def parse(words: list[str]) -> typer.Context:
-    """A command line of ours, as the program reads it; an error where it would refuse it."""
+def parse(words: list[str]) -> dict[str, Any]:
+    """What the program reads in a command line of ours; an error where it would refuse it."""
     program = typer.main.get_command(app)
     assert words[0] == "bertserve"
     assert isinstance(program, TyperGroup)
     context = program.make_context("bertserve", words[1:])
     name, command, rest = program.resolve_command(context, words[1:])
     assert command is not None
-    return command.make_context(name, rest, parent=context)
+    return dict(command.make_context(name, rest, parent=context).params)
 
 
 def test_the_program_knows_the_commands(objects: list[Object]) -> None:
     config = "/etc/bertserve/config.properties"
-    found = {each["name"]: parse([*each["command"], *each["args"]]).params
+    found = {each["name"]: parse([*each["command"], *each["args"]])
              for each in containers(replica(objects))}  # fmt: skip
     assert str(found["server"]["config"]) == str(found["proxy"]["config"]) == config
     assert found["server"]["foreground"] is True
     assert str(found["server"]["model_store"]) == "/models"
     assert str(found["proxy"]["tokens"]) == "/etc/bertserve/tokens"
     stop = container(objects, "server")["lifecycle"]["preStop"]["exec"]["command"]
-    assert str(parse(stop).params["config"]) == config
+    assert str(parse(stop)["config"]) == config
     for name, params in found.items():
         if name.startswith("archives-"):
             item = ITEMS[int(name.removeprefix("archives-"))]
@@ -273,6 +273,7 @@ def test_the_configuration_is_the_usual_one_but_for_who_reaches_it(tmp_path: Pat
     meant = {
         "metrics_address": "http://0.0.0.0:8082",
         "supervisor_address": "http://0.0.0.0:8083",
+        "token_expiration_min": "5256000",
     }
     assert own == {**usual, **meant}
     config = read_config(path)
@@ -289,11 +290,20 @@ def test_the_configuration_is_the_usual_one_but_for_who_reaches_it(tmp_path: Pat
 
 def test_the_explanations_of_the_configuration_are_the_usual_ones() -> None:
     """What was changed in one file and forgotten in the other."""
-    own = (CHART / "files" / "config.properties").read_text()
-    usual = PACKAGED.read_text()
-    assert (
-        own.partition("grpc_inference_address")[2] == usual.partition("grpc_inference_address")[2]
-    )
+    own = (CHART / "files" / "config.properties").read_text().splitlines()
+    usual = PACKAGED.read_text().partition("grpc_inference_address")[2].splitlines()
+    assert [line for line in usual[1:] if line not in own] == ["token_expiration_min=1440"]
+
+
+def test_the_image_brings_the_same_configuration() -> None:
+    """Made of the usual one in the Containerfile, for whoever runs the image without the chart."""
+    text = (ROOT / "deploy" / "container" / "Containerfile").read_text()
+    changes = [word for each in re.findall(r"-e '(s\|.+?)'", text) for word in ("-e", each)]
+    assert len(changes) > 4
+    command = ["sed", *changes, str(PACKAGED)]
+    made = subprocess.run(command, capture_output=True, check=True).stdout
+    own = (CHART / "files" / "config.properties").read_bytes()
+    assert parse_properties(made) == parse_properties(own)
 
 
 def test_a_site_s_settings_hold(tmp_path: Path) -> None:
@@ -494,9 +504,9 @@ def test_a_misspelt_field_is_found(template: str, old: str, new: str, tmp_path: 
         "autoscaling": {"kind": "keda"},
         "monitoring": {"serviceMonitor": {"enabled": True}},
     }
+    found = rendered(values, chart)
     with pytest.raises(ValidationError):
-        for each in rendered(values, chart):
-            validate(each)
+        list(map(validate, found))
 
 
 @pytest.mark.parametrize("tls", [{}, {"tls": {"secret": "certificate"}}], ids=["plain", "tls"])
@@ -522,10 +532,10 @@ def test_the_gateway_looks_for_the_replicas(objects: list[Object]) -> None:
     gateway = one(objects, "ConfigMap", "demo-bertserve-gateway")["data"]["haproxy.cfg"]
     found = re.findall(r"server-template \S+ (\d+) (\S+?):(\d+) ", gateway)
     assert {(host, int(port)) for _, host, port in found} == {
-        (f"demo-bertserve-replicas.{NAMESPACE}.svc", port) for port in (8000, 9000)
+        (f"demo-bertserve-replicas.{NAMESPACE}.svc.cluster.local", port) for port in (8000, 9000)
     }
     deployment = one(objects, "Deployment", "demo-bertserve")["spec"]
-    scaler = next(
+    scaler: Object = next(
         (each["spec"] for each in objects if "scaleTargetRef" in each.get("spec", {})), {}
     )
     most = scaler.get("maxReplicas", scaler.get("maxReplicaCount", deployment.get("replicas")))
@@ -534,14 +544,20 @@ def test_the_gateway_looks_for_the_replicas(objects: list[Object]) -> None:
 
 def test_every_value_is_in_the_page() -> None:
     values = yaml.safe_load((CHART / "values.yaml").read_text())
-    documented = set(table("docs/fleet.md", "value"))
-    first = {name.partition(".")[0] for name in documented}
-    assert first == set(values)
+    rows = table("docs/fleet.md", "value")
+    documented = [name for row in rows for name in re.findall(r"[\w.]+", row)]
+    assert {name.partition(".")[0] for name in documented} == set(values)
     for name in documented:
         found = values
         for key in name.split("."):
             assert key in found, name
             found = found[key]
+
+
+def test_the_page_s_values_are_taken() -> None:
+    (text,) = blocks("docs/fleet.md", "values")
+    for each in rendered(yaml.safe_load(text)):
+        validate(each)
 
 
 def test_the_test_of_helm_is_a_program(tmp_path: Path) -> None:

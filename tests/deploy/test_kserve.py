@@ -11,17 +11,13 @@ from typing import Any
 
 import pytest
 
-from bertserve.serving.config import PACKAGED, read_config
+from bertserve.serving.config import read_config
 from bertserve.serving.config.properties import parse_properties
 from kserve_runtimes import objects, runtime, started
-from manifests import OLDEST, pod_of, validate
+from manifests import CHART, OLDEST, pod_of, validate
 
 RUNTIMES = ["bertserve", "bertserve-grpc"]
-OPENED = {
-    "disable_token_authorization": "true",
-    "metrics_address": "http://0.0.0.0:8082",
-    "supervisor_address": "http://0.0.0.0:8083",
-}
+CONFIG = CHART / "files" / "config.properties"  # the image's own says the same
 CALLED = {
     "bertserve": {"inference_address": "http://0.0.0.0:8080"},
     "bertserve-grpc": {"grpc_inference_address": "0.0.0.0"},
@@ -67,15 +63,16 @@ def test_what_is_started(name: str, tmp_path: Path) -> None:
         path.write_text(text)
         path.chmod(0o755)
     begun = started(runtime(name), "support", tmp_path / "models", tmp_path, "--json")
-    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    subprocess.run(begun.command, env={**os.environ, **begun.environment, "PATH": path}, check=True)
+    own = {**begun.environment, "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    subprocess.run(begun.command, env={**os.environ, **own}, check=True)
     config = tmp_path / "config.properties"
     assert (tmp_path / "told").read_text().splitlines() == [
         "serve", "--foreground", "--config", str(config), "--model-store", str(tmp_path / "models"),
         "--name", "support", "--json",
     ]  # fmt: skip
-    usual = parse_properties(PACKAGED.read_bytes())
-    assert parse_properties(config.read_bytes()) == {**usual, **OPENED, **CALLED[name]}
+    usual = parse_properties(CONFIG.read_bytes())
+    found = parse_properties(config.read_bytes())
+    assert found == {**usual, "disable_token_authorization": "true", **CALLED[name]}
     read = read_config(config)
     assert read.supervisor_host == "0.0.0.0"
     assert read.ports()["management_address"] == ("127.0.0.1", 8081)

@@ -1,6 +1,7 @@
-"""Run in an environment that has the kserve package: `kserve_classes.py OBJECTS` says what is wrong with them.
+"""Run in an environment that has the kserve package: `kserve_classes.py OBJECTS` says what is wrong.
 
-They are JSON. Its classes were generated from KServe's own types: every field must be one of its class, of that type.
+Objects are JSON. The package's classes were generated from KServe's own types: every field must be one of
+its class, and of that type.
 """
 
 import json
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import kserve.models  # type: ignore[import-not-found]
-import kubernetes.client.models  # type: ignore[import-untyped]
+import kubernetes.client.models  # type: ignore[import-not-found]
 
 _PLAIN = {"str": str, "int": int, "bool": bool, "object": object}
 
@@ -18,11 +19,13 @@ _PLAIN = {"str": str, "int": int, "bool": bool, "object": object}
 def wrong(value: Any, kind: str, where: str) -> Iterator[str]:
     """What of a value is not as a type of the classes has it."""
     if inner := re.fullmatch(r"[Ll]ist\[(.+)\]|dict\(str, (.+)\)|Dict\[str, (.+)\]", kind):
-        wanted, of = (list, inner[1]) if inner[1] else (dict, inner[2] or inner[3])
-        if not isinstance(value, wanted):
-            yield f"{where} is no {wanted.__name__}"
+        of = inner[1] or inner[2] or inner[3]
+        if inner[1] and isinstance(value, list):
+            value = dict(enumerate(value))
+        elif inner[1] or not isinstance(value, dict):
+            yield f"{where} is no {kind}"
             return
-        for key, each in enumerate(value) if wanted is list else value.items():
+        for key, each in value.items():
             yield from wrong(each, of, f"{where}.{key}")
     elif kind in _PLAIN:
         if not isinstance(value, _PLAIN[kind]):

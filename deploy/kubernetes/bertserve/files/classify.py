@@ -1,4 +1,7 @@
-"""A replica is ready, and a text gets probabilities: classify.py URL MODEL TOKENS, a folder with a token a caller."""
+"""A replica is ready, and a text gets probabilities: classify.py URL MODEL TOKENS.
+
+TOKENS is a folder with a file for each caller; without a MODEL only readiness is asked for.
+"""
 
 import json
 import ssl
@@ -17,6 +20,7 @@ unnamed.verify_mode = ssl.CERT_NONE
 
 
 def ask(path: str, body: bytes | None = None) -> bytes:
+    """What the gateway answers; an error where that is no success."""
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "text/plain"}
     request = urllib.request.Request(url + path, body, headers)
     with urllib.request.urlopen(request, timeout=60, context=unnamed) as answer:
