@@ -2,9 +2,8 @@
 
 app                the program, and what its commands share
 archives           package, inspect, fetch
-serve              serve, status, drain, stop
+serve              serve, status, drain, stop; proxy
 predict            predict
-proxy              proxy
 quality            evaluate, calibrate
 explain            explain
 score              score
@@ -20,7 +19,6 @@ from . import (  # each adds its commands
     archives,
     explain,
     predict,
-    proxy,
     quality,
     score,
     serve,
@@ -33,7 +31,6 @@ __all__ = [
     "explain",
     "main",
     "predict",
-    "proxy",
     "quality",
     "score",
     "serve",

@@ -1,4 +1,4 @@
-"""Commands: serve, status, drain, stop."""
+"""Commands: serve, status, drain, stop, and proxy, which stands beside a server."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
+from .. import proxy as proxies
 from .. import serving
 from ..clients import Model
 from ..errors import NotRunning, ServerError
 from ..serving import read_config, usual_config
 from ..system import as_ctrl_c
-from .app import AsJson, ConfigFile, app, out
+from .app import AsJson, ConfigFile, app, err, out
 from .printing import print_json, print_status, progress_line, warn
 
 
@@ -106,3 +108,28 @@ def stop(config: ConfigFile = None, as_json: AsJson = False) -> None:
         print_json({"stopped": server.pid})
     else:
         out.print("stopped")
+
+
+@app.command()
+def proxy(
+    tokens: Annotated[
+        Path,
+        typer.Option(help="Folder with a file for each caller: its name, and in it the token."),
+    ],
+    config: ConfigFile = None,
+    http: Annotated[str, typer.Option(help="Where HTTP is answered.")] = "0.0.0.0:8000",
+    grpc: Annotated[str, typer.Option(help="Where gRPC is answered.")] = "0.0.0.0:9000",
+    tls: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with tls.crt and tls.key; plain if not given.", show_default=False
+        ),
+    ] = None,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(help="A name that callers know it by; any if not given.", show_default=False),
+    ] = None,
+) -> None:
+    """Run nginx beside a server: callers show tokens of their own, the server sees its key."""
+    place = proxies.Place(config or usual_config(), tokens, http, grpc, tls, tuple(host or ()))
+    proxies.run(place, lambda said: err.print(escape(said), soft_wrap=True, highlight=False))

@@ -349,7 +349,7 @@ def fake(tmp_path: Path) -> Iterator[Fake]:
 
     by_grpc = grpc.server(ThreadPoolExecutor(2))
     service, method = PREDICTIONS.strip("/").split("/")
-    handlers = {method: grpc.unary_unary_rpc_method_handler(shown)}
+    handlers: dict[str, Any] = {method: grpc.unary_unary_rpc_method_handler(shown)}
     by_grpc.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, handlers)])
     port = by_grpc.add_insecure_port("127.0.0.1:0")
     by_grpc.start()

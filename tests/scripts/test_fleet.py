@@ -6,7 +6,6 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-
 from fleet_kit.scaling import Autoscaler
 
 SPEC: dict[str, Any] = {
