@@ -12,7 +12,10 @@ from typing import Any
 
 import grpc
 import httpx
+import numpy as np
 import pytest
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
 
 import stubs
 import tiny
@@ -249,6 +252,27 @@ def test_grpc(front: Proxy) -> None:
             list(stream(predict, metadata=token, timeout=PATIENCE))
     assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED
     check_strangers(front, 1)
+
+
+def test_the_open_inference_protocol_s_own_clients(front: Proxy, tmp_path: Path) -> None:
+    """They name its package, which TorchServe does not know."""
+    authority = tmp_path / "authority.pem"
+    authority.write_bytes(front.authority)
+    text = triton.InferInput("text", [1], "BYTES")
+    text.set_data_from_numpy(np.array([b"good film"], dtype=np.object_))
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    with triton.InferenceServerClient(
+        front.address, ssl=True, root_certificates=str(authority)
+    ) as client:
+        assert client.is_server_ready()
+        assert client.is_model_ready("tiny", headers=headers)
+        found = client.infer("tiny", [text], headers=headers).as_numpy("probabilities")
+        with pytest.raises(InferenceServerException, match="token"):
+            client.infer("tiny", [text])
+    with front.client() as ours:
+        expected = ours.classify("good film")
+    assert isinstance(expected, Prediction)
+    assert sorted(found.ravel().tolist()) == pytest.approx(sorted(expected.probabilities.values()))
 
 
 def test_no_other_header_reaches_a_worker(configs: list[Config], tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ import grpc
 import httpx
 import numpy
 import pytest
-import tritonclient.http as triton  # type: ignore[import-untyped]
+import tritonclient.http as triton
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
-from tritonclient.utils import InferenceServerException  # type: ignore[import-untyped]
+from tritonclient.utils import InferenceServerException
 
 import stubs
 import tiny

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import random
 from collections.abc import Iterator
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler
@@ -17,7 +17,7 @@ from bertserve.errors import ConfigError, PackageError
 from commands import run
 from serving import free_ports, http_server
 
-CONTENT = os.urandom(3_000_000)
+CONTENT = random.Random(0).randbytes(3_000_000)  # the same in each process that collects tests
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 NAME = "support-2.0.mar"
 
