@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import tiny
 from bertserve.archives import package
 
-from .callers import Answers, Question, curls
+from .callers import Answers, Question, curls, grpc_caller
 from .faults import CONNECTIONS, Seen, play
 from .fleet import Fleet
 from .following import follow, is_steady
@@ -111,7 +111,11 @@ def _question(fleet: Fleet, folder: Path, charts: list[Chart]) -> Question:
 def _faults(fleet: Fleet, charts: list[Chart], folder: Path, seconds: float) -> bool:
     question = _question(fleet, folder, charts)
     seen: list[Seen] = []
-    with curls(fleet.network.bridge, question, folder) as alone:
+    bridge = fleet.network.bridge
+    with (
+        curls(bridge, question, folder) as curl,
+        grpc_caller(bridge, question, f"{fleet.address}:9000") as grpc,
+    ):
         for each in play(fleet, question, charts, seconds):
             print(each, file=sys.stderr, flush=True)
             seen.append(each)
@@ -125,13 +129,15 @@ def _faults(fleet: Fleet, charts: list[Chart], folder: Path, seconds: float) -> 
             f"| {each.fault} | {each.seconds:.0f} | {answers.answered:,} | {answers.failed} | {times} |"
         )
     failed = sum(each.answers.failed for each in seen)
-    print(
-        f"\ncurl beside it, a connection each: {alone.requests:,} requests, {len(alone.failures)} "
-        f"failed, longest {alone.longest:.1f} s"
-    )
-    for said in {each.answers.example for each in seen} | set(alone.failures[:5]) - {""}:
+    print("\n| beside it, one request after the other | requests | failed | longest, s |")
+    print("|---|---:|---:|---:|")
+    alone = {"curl, a connection each, two at a time": curl, "gRPC, one connection": grpc}
+    for name, found in alone.items():
+        print(f"| {name} | {found.requests:,} | {len(found.failures)} | {found.longest:.1f} |")
+    failures = [*curl.failures, *grpc.failures]
+    for said in {each.answers.example for each in seen} | set(failures[:5]) - {""}:
         print(said, file=sys.stderr)
-    return not failed and not alone.failures
+    return not failed and not failures
 
 
 def _scaling(fleet: Fleet, folder: Path) -> bool:

@@ -1,8 +1,10 @@
-"""Plain callers, which try nothing twice: wrk with many connections, and one curl after the other."""
+"""Plain callers, which try nothing twice: wrk with many connections, one curl after the other, gRPC."""
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +15,7 @@ from pathlib import Path
 from .hosts import Host, on
 
 _SCRIPT = Path(__file__).with_name("load.lua")
+_GRPC_CALLER = Path(__file__).with_name("grpc_caller.py")
 _GIVES_UP = 120  # seconds until a caller no more waits
 
 
@@ -65,8 +68,8 @@ class Wrk:
 
 
 @dataclass
-class Curls:
-    """What curl was answered, one connection for each request; seconds of the slowest."""
+class Alone:
+    """What one caller was answered, one request after the other; seconds of the slowest."""
 
     requests: int = 0
     failures: list[str] = field(default_factory=list)
@@ -74,9 +77,9 @@ class Curls:
 
 
 @contextmanager
-def curls(host: Host, question: Question, folder: Path, processes: int = 2) -> Iterator[Curls]:
+def curls(host: Host, question: Question, folder: Path, processes: int = 2) -> Iterator[Alone]:
     """Ask by curl without pause."""
-    seen, lock, ended = Curls(), threading.Lock(), threading.Event()
+    seen, lock, ended = Alone(), threading.Lock(), threading.Event()
     right = {path.read_bytes() for path in question.right}
 
     def ask(number: int) -> None:
@@ -104,3 +107,22 @@ def curls(host: Host, question: Question, folder: Path, processes: int = 2) -> I
         ended.set()
         for each in threads:
             each.join()
+
+
+@contextmanager
+def grpc_caller(host: Host, question: Question, target: str) -> Iterator[Alone]:
+    """Ask over gRPC without pause, through one connection."""
+    seen = Alone()
+    command = [sys.executable, str(_GRPC_CALLER), target, question.token, question.body]
+    process = subprocess.Popen(
+        on(host, [*command, *map(str, question.right)]),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield seen
+    finally:
+        output, _ = process.communicate("")
+        for name, value in json.loads(output).items():
+            setattr(seen, name, value)
