@@ -23,7 +23,7 @@ def main() -> None:
     """Print what was answered as an object of JSON."""
     target, token, body, *files = sys.argv[1:]
     right = [json.loads(Path(each).read_bytes()) for each in files]
-    metadata = [("authorization", f"Bearer {token}")]
+    metadata = (("authorization", f"Bearer {token}"),)
     request = inference_pb2.PredictionsRequest(model_name="tiny", input={"data": body.encode()})
     ended = threading.Event()
 
