@@ -18,6 +18,10 @@ _SHARED = Path(__file__).parent / "nginx.conf"
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
 _HOST = re.compile(r"(\*?\.)?[A-Za-z0-9_-][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\]")
 _NGINX_S_OWN = ("default", "hostnames", "include", "volatile")  # words of a map
+TLS = (
+    "tls.crt",
+    "tls.key",
+)  # the certificate with its chain, and its key, as Kubernetes names them
 _TEMPORARY = ("client_body", "proxy", "fastcgi", "scgi", "uwsgi")
 
 
@@ -56,7 +60,7 @@ class Place:
 def render(
     place: Place, folder: Path, addresses: Config, tokens: Mapping[str, str], key: str | None
 ) -> dict[str, str]:
-    """Name → content of each file of nginx's configuration in a folder.
+    """Name → content of each file of nginx's configuration in a folder, without those of TLS.
 
     tokens   token → name of the caller
     key      what the server wants to see; "" where it asks for none, None where none is known: requests
@@ -111,24 +115,13 @@ def _listen(place: Place) -> str:
     # nginx before 1.25 cannot speak both versions of HTTP at one port without TLS
     if place.tls is None:
         return f"listen {place.http};\nlisten {place.grpc} http2;\n"
-    certificate, key = tls_files(place.tls)
+    certificate, key = TLS
     return f"""\
 listen {place.http} ssl http2;
 listen {place.grpc} ssl http2;
-ssl_certificate {_quoted(certificate)};
-ssl_certificate_key {_quoted(key)};
+ssl_certificate {certificate};
+ssl_certificate_key {key};
 """
-
-
-def tls_files(folder: Path) -> tuple[Path, Path]:
-    """The certificate with its chain, and its key, as Kubernetes names them."""
-    return folder.absolute() / "tls.crt", folder.absolute() / "tls.key"
-
-
-def _quoted(path: Path) -> str:
-    if re.search(r'["\\$\n]', str(path)):
-        raise ConfigError(f"nginx cannot take {str(path)!r}; name a folder without such characters")
-    return f'"{path}"'
 
 
 def _upstreams(addresses: Config) -> tuple[str, str, str]:

@@ -8,12 +8,12 @@ models are ready is asked through it, too, at /v2/health/ready.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from ..errors import BertserveError, ConfigError, ServerError
-from ..system import ENDINGS, scratch_folder
+from ..system import ENDINGS, scratch_folder, sentence
 from .configuration import Place, render
 from .nginx import Nginx, check_log
 from .sight import Sight, expires_soon, look
@@ -36,9 +36,8 @@ def run(place: Place, say: Say) -> None:
         if why := nginx.refusal():
             raise ConfigError(f"nginx refuses its configuration: {why}")
         watched = _Watched(place, nginx, seen, say)
-        endings = {
-            each for each in ENDINGS if signal.getsignal(each) is not signal.SIG_IGN
-        }  # nohup
+        # but for what nohup has ignored
+        endings = {each for each in ENDINGS if signal.getsignal(each) is not signal.SIG_IGN}
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {*endings, signal.SIGCHLD})
         try:
             nginx.start()
@@ -74,6 +73,7 @@ class _Watched:
     def __init__(self, place: Place, nginx: Nginx, seen: Sight, say: Say) -> None:
         self._place, self._nginx, self._seen, self._say = place, nginx, seen, say
         self._trouble = ""
+        self._refused: Mapping[str, str] | None = None
 
     def look(self) -> None:
         """See what has changed, and have nginx go by it."""
@@ -85,22 +85,27 @@ class _Watched:
             self._apply(look(self._place))
         except BertserveError as error:  # what was known before holds on
             trouble = str(error)
+        except OSError as error:
+            trouble = sentence(error)
         if trouble and trouble != self._trouble:
             self._say(trouble)
         self._trouble = trouble
 
     def _apply(self, seen: Sight) -> None:
+        if seen.certificate == self._refused:
+            seen = replace(seen, certificate=self._seen.certificate)
         if seen == self._seen:
             return
         files = _files(self._place, self._nginx.folder, seen)
-        if files != _files(self._place, self._nginx.folder, self._seen) or (
-            seen.certificate != self._seen.certificate
-        ):
+        if files != _files(self._place, self._nginx.folder, self._seen):
             self._nginx.write(files)
             if why := self._nginx.refusal():
-                raise ConfigError(
-                    f"nginx goes on as before, for it refuses what has changed: {why}"
-                )
+                if seen.certificate == self._seen.certificate:
+                    raise ConfigError(f"nginx goes on as before, for it refuses a change: {why}")
+                self._say(f"nginx refuses the certificate and goes on with the former: {why}")
+                self._refused = seen.certificate  # all else that has changed holds
+                self._apply(seen)
+                return
             self._nginx.reload()
         former, self._seen = self._seen, seen
         self.tell(former)
@@ -120,4 +125,7 @@ class _Watched:
 
 
 def _files(place: Place, folder: Path, seen: Sight) -> dict[str, str]:
-    return render(place, folder, seen.addresses, seen.tokens, seen.key)
+    return {
+        **render(place, folder, seen.addresses, seen.tokens, seen.key),
+        **seen.certificate,
+    }

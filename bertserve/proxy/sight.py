@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from ..clients import fresh_key, seconds_left
 from ..errors import ConfigError, ServerError
 from ..serving import Config, known_addresses
-from .configuration import Place, tls_files
+from .configuration import TLS, Place
 from .tokens import read_tokens
 
 _AHEAD = 10.0  # seconds before it expires that a key is renewed
@@ -23,14 +22,14 @@ class Sight:
 
     key           what the server wants to see; "" where it asks for none, None where none is known
     tokens        token → name of the caller
-    certificate   a digest of its files
+    certificate   name → content of its files
     problems      what keeps callers out, a sentence each
     """
 
     addresses: Config
     key: str | None
     tokens: Mapping[str, str]
-    certificate: str
+    certificate: Mapping[str, str]
     problems: tuple[str, ...]
 
     @property
@@ -69,14 +68,14 @@ def _key(addresses: Config, key_file: Path) -> str | None:
         return None
 
 
-def _certificate(folder: Path | None) -> str:
-    digest = hashlib.sha256()
+def _certificate(folder: Path | None) -> dict[str, str]:
     try:
-        for path in tls_files(folder) if folder else ():
-            digest.update(path.read_bytes())
+        # what is no text nginx refuses in a sentence
+        return (
+            {name: (folder / name).read_text("utf-8", "replace") for name in TLS} if folder else {}
+        )
     except OSError as error:
         raise ConfigError(
             f"{error.filename} cannot be read ({error.strerror}); name a folder with tls.crt and tls.key "
             "with --tls"
         ) from error
-    return digest.hexdigest()

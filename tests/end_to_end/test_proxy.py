@@ -481,8 +481,9 @@ def test_a_certificate_is_shown_and_replaced(fake: Fake, tmp_path: Path) -> None
             token = [("authorization", f"Bearer {TOKEN}")]
             assert json.loads(call(b"", metadata=token, timeout=PATIENCE)) == ["Bearer the-key"]
         (folder / "tls.crt").write_text("is being written")
-        wait_until(lambda: "nginx goes on as before" in front.said.read_text())
-        assert front.ask().status_code == 200
+        wait_until(lambda: "nginx refuses the certificate" in front.said.read_text())
+        (front.tokens / "shop").write_text(SHOP)  # all else holds
+        wait_until(lambda: front.ask(SHOP).status_code == 200)
         write(second)
         renewed = replace(front, trust=trusting(second))
 

@@ -77,14 +77,6 @@ def test_a_host_that_is_none_is_a_sentence(host: str, tmp_path: Path) -> None:
         place(tmp_path, hosts=(host,))
 
 
-@pytest.mark.parametrize("name", ['a"b', "a$b", "a\nb", "a\\b"])
-def test_a_folder_that_nginx_could_read_otherwise_is_refused(
-    name: str, config: Config, tmp_path: Path
-) -> None:
-    with pytest.raises(ConfigError, match="name a folder without such characters"):
-        render(place(tmp_path, tls=tmp_path / name), tmp_path, config, TOKENS, "")
-
-
 def test_a_server_with_tls_of_its_own_is_refused(config: Config, tmp_path: Path) -> None:
     encrypted = replace(config, inference="https://127.0.0.1:8443")
     with pytest.raises(ConfigError, match="speaks plain HTTP with the server beside it"):
