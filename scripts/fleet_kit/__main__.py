@@ -37,7 +37,7 @@ VERSIONS = ("1.0", "2.0")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--minutes", type=float, default=10.0, help="of faults")
+    parser.add_argument("--rounds", type=int, default=2, help="of all faults and a rollout")
     parser.add_argument("--parts", nargs="+", choices=["faults", "scaling"], default=["faults"])
     asked = parser.parse_args()
     with ExitStack() as stack:
@@ -51,7 +51,7 @@ def main() -> None:
             charts = [Chart.of(_values(item)) for item in items]
             fleet = Fleet(charts[0], network, folder / "faults")
             with fleet.running(REPLICAS):
-                right.append(_faults(fleet, charts, folder, 60 * asked.minutes))
+                right.append(_faults(fleet, charts, folder, asked.rounds))
         if "scaling" in asked.parts:
             scaling = {"autoscaling": {"kind": "hpa", "min": 1, "max": MOST, "busyWorkers": "0.7"}}
             fleet = Fleet(Chart.of({**_values(items[0]), **scaling}), network, folder / "scaling")
@@ -108,7 +108,7 @@ def _question(fleet: Fleet, folder: Path, charts: list[Chart]) -> Question:
     return Question(url, TOKEN, BODY, right)
 
 
-def _faults(fleet: Fleet, charts: list[Chart], folder: Path, seconds: float) -> bool:
+def _faults(fleet: Fleet, charts: list[Chart], folder: Path, rounds: int) -> bool:
     question = _question(fleet, folder, charts)
     seen: list[Seen] = []
     bridge = fleet.network.bridge
@@ -116,7 +116,7 @@ def _faults(fleet: Fleet, charts: list[Chart], folder: Path, seconds: float) -> 
         curls(bridge, question, folder) as curl,
         grpc_caller(bridge, question, f"{fleet.address}:9000") as grpc,
     ):
-        for each in play(fleet, question, charts, seconds):
+        for each in play(fleet, question, charts, rounds):
             print(each, file=sys.stderr, flush=True)
             seen.append(each)
     print(f"{REPLICAS} replicas, {CONNECTIONS} connections of wrk\n")

@@ -24,6 +24,9 @@ from .hosts import NAMESERVER, Host, on
 
 # of the project's image
 USER = 10001
+_CHECKOUT = (
+    Path(__file__).resolve().parent.parent.parent
+)  # what is installed in the image; a mount may hide it
 _HIDDEN = (
     "/root",
 )  # folders of this machine that the user of the image must be able to pass through
@@ -100,7 +103,7 @@ def start(
     root = folder / "root"
     binds = "\n".join(
         f"mkdir -p {root}{path}; mount --bind {shlex.quote(str(source))} {root}{path}"
-        for path, source in sorted(mounts.items())
+        for path, source in [*sorted(mounts.items()), (_CHECKOUT, _CHECKOUT)]
     )
     programs = Path(sys.executable).parent
     usual = {"PATH": f"{programs}:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import cycle
+from functools import partial
 
 from .callers import Answers, Question, Wrk
 from .fleet import Fleet, Pod
@@ -75,20 +75,15 @@ FAULTS = {
 }
 
 
-def play(fleet: Fleet, question: Question, charts: list[Chart], seconds: float) -> Iterator[Seen]:
-    """Faults in turn, each of another replica, and a rollout after all of them, for so long."""
-    end = time.monotonic() + seconds
-    others = cycle([*charts[1:], charts[0]])
-    yield _while_asked(fleet, question, "none", lambda: time.sleep(20))
-    for number, name in enumerate(cycle([*FAULTS, "rollout"])):
-        if time.monotonic() > end:
-            return
-        if name == "rollout":
-            chart = next(others)
-            yield _while_asked(fleet, question, name, lambda: rolled_out(fleet, chart))  # noqa: B023
-        else:
-            pod = fleet.replicas[number % len(fleet.replicas)]
-            yield _while_asked(fleet, question, name, lambda: FAULTS[name](fleet, pod))  # noqa: B023
+def play(fleet: Fleet, question: Question, charts: list[Chart], rounds: int) -> Iterator[Seen]:
+    """Each fault of another replica, then a rollout of the next chart, so many times."""
+    yield _while_asked(fleet, question, "none", lambda: time.sleep(_AWAY))
+    for number in range(rounds):
+        for place, (name, fault) in enumerate(FAULTS.items()):
+            pod = fleet.replicas[(number + place) % len(fleet.replicas)]
+            yield _while_asked(fleet, question, name, partial(fault, fleet, pod))
+        chart = charts[(number + 1) % len(charts)]
+        yield _while_asked(fleet, question, "rollout", partial(rolled_out, fleet, chart))
 
 
 def _while_asked(fleet: Fleet, question: Question, name: str, fault: Callable[[], None]) -> Seen:
