@@ -39,13 +39,19 @@ def _pool() -> DescriptorPool:
     return pool
 
 
-def method(channel: grpc.Channel, service: str, name: str) -> Callable[..., Any]:
-    """A callable that takes a message in protobuf's JSON form, and answers with a message."""
+def method(
+    channel: grpc.Channel, service: str, name: str, package: str | None = None
+) -> Callable[..., Any]:
+    """A callable that takes a message in protobuf's JSON form, and answers with a message.
+
+    `package` is what the service is called by, where that is another one than its own.
+    """
     found = _pool().FindServiceByName(service).methods_by_name[name]
     request, answer = GetMessageClass(found.input_type), GetMessageClass(found.output_type)
     connect: Any = channel.unary_stream if found.server_streaming else channel.unary_unary
+    called = f"{package}.{service.rpartition('.')[2]}" if package else service
     return connect(  # type: ignore[no-any-return]
-        f"/{service}/{name}",
+        f"/{called}/{name}",
         request_serializer=lambda value: json_format.ParseDict(
             value, request()
         ).SerializeToString(),

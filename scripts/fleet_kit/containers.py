@@ -24,9 +24,8 @@ from .hosts import NAMESERVER, Host, on
 
 # of the project's image
 USER = 10001
-_CHECKOUT = (
-    Path(__file__).resolve().parent.parent.parent
-)  # what is installed in the image; a mount may hide it
+# what the image has installed; a mount may hide it
+_CHECKOUT = Path(__file__).resolve().parent.parent.parent
 _HIDDEN = (
     "/root",
 )  # folders of this machine that the user of the image must be able to pass through
