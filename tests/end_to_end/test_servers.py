@@ -32,6 +32,7 @@ from bertserve.serving.server import Server, find
 from bertserve.serving.starting import start
 from bertserve.serving.state import state_directory
 from bertserve.versions.versions import Versions
+from commands import run
 from serving import PATIENCE, Served, environment, spoil, wait_until, write_config
 
 Start = Callable[..., Server]
@@ -399,6 +400,17 @@ def test_in_the_foreground_sigterm_loses_nothing_of_who_looks_whether_it_is_read
         for each in asking:
             each.result()
     assert set(answers) == {200}
+
+
+def test_who_drains_it_is_told_when_all_is_answered(
+    foreground: tuple[subprocess.Popen[str], Server],
+) -> None:
+    process, server = foreground
+    done = run("drain", "--config", server.addresses.path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "drained\n", "")
+    answer = httpx.get(f"{server.addresses.supervisor}/ready")
+    assert (answer.status_code, answer.json()["missing"]) == (503, ["the server is being drained"])
+    os.kill(process.pid, signal.SIGHUP)
 
 
 def test_plain_torchserve_serves_our_archive(store: Path, tmp_path: Path) -> None:
