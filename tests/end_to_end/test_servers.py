@@ -27,6 +27,7 @@ from bertserve.serving.config import read_config
 from bertserve.serving.server import Server, find
 from bertserve.serving.starting import start
 from bertserve.serving.state import state_directory
+from commands import run
 from serving import PATIENCE, Served, environment, wait_until, worker_processes, write_config
 
 Start = Callable[..., Server]
@@ -230,3 +231,14 @@ def test_in_the_foreground_sigterm_loses_nothing_of_who_looks_whether_it_is_read
         for each in asking:
             each.result()
     assert set(answers) == {200}
+
+
+def test_who_drains_it_is_told_when_all_is_answered(
+    foreground: tuple[subprocess.Popen[str], Server],
+) -> None:
+    process, server = foreground
+    done = run("drain", "--config", server.addresses.path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "drained\n", "")
+    answer = httpx.get(f"{server.addresses.supervisor}/ready")
+    assert (answer.status_code, answer.json()["missing"]) == (503, ["the server is being drained"])
+    os.kill(process.pid, signal.SIGHUP)

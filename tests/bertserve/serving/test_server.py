@@ -23,6 +23,7 @@ from bertserve.serving.server import Server, find, known_addresses, supervised
 from bertserve.serving.starting import _utf8_locale, start
 from bertserve.serving.state import alone, state_directory
 from bertserve.system import make_scratch
+from commands import run
 from serving import free_ports, http_server, wait_until
 
 
@@ -208,6 +209,14 @@ def test_a_server_is_drained_by_its_supervisor(waiting: int, config: Path) -> No
         config.write_text(f"supervisor_address={url}")
         server = write_state(config, os.getpid(), psutil.Process().create_time())
         assert server.drain() == {"waiting": waiting, "busy": 0}
+        done = run("drain", "--config", config)
+        as_json = run("drain", "--config", config, "--json")
+    assert done.returncode == as_json.returncode == (1 if waiting else 0)
+    assert json.loads(as_json.stdout) == {"drained": not waiting, "waiting": waiting, "busy": 0}
+    if waiting:
+        assert "the server is not drained: 2 requests wait, 0 workers are at a batch" in done.stderr
+    else:
+        assert done.stdout == "drained\n"
     with pytest.raises(ServerError, match="supervisor does not answer at .*; look at"):
         server.drain()
 
