@@ -268,7 +268,7 @@ def test_clients_of_the_open_inference_protocol_call_it_by_its_own_package(front
         assert call("inference", "ModelInfer", message).outputs == theirs.outputs
         assert call("inference", "ServerReady", {}).ready
         assert call("inference", "ModelReady", {"name": "tiny"}).ready
-        load = channel.unary_unary("/inference.GRPCInferenceService/RepositoryModelLoad")
+        load: Any = channel.unary_unary("/inference.GRPCInferenceService/RepositoryModelLoad")
         with pytest.raises(grpc.RpcError) as raised:
             load(b"", metadata=token, timeout=PATIENCE)
     assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED
