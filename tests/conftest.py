@@ -39,8 +39,9 @@ LONGEST = ("test_documents.py", "test_scoring_jobs.py", "test_kinds.py")
 
 
 def pytest_configure() -> None:
-    """Have programs that tests run heed Ctrl-C, which what a shell runs in the background ignores."""
+    """Have programs that tests run heed the signals that a shell, or nohup, has them ignore."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

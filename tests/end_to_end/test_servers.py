@@ -192,8 +192,11 @@ def foreground(store: Path, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[s
         server = find(config)
         assert json.loads(printed)["pid"] == server.pid
         family = psutil.Process(server.pid).children(recursive=True)
-        yield process, server
-        assert process.wait(timeout=PATIENCE) == 0
+        try:
+            yield process, server
+            assert process.wait(timeout=PATIENCE) == 0
+        finally:
+            process.kill()
     assert server.process() is None
     assert not any(child.is_running() for child in family)
     assert not server.key_file.exists()

@@ -172,9 +172,6 @@ def test_a_signal_during_the_start_leaves_nothing_running(
     store: Path, tmp_path: Path, number: signal.Signals, more: list[str]
 ) -> None:
     before = worker_processes()
-    signal.signal(
-        signal.SIGHUP, signal.default_int_handler
-    )  # under nohup a command would ignore it
     command = [sys.executable, "-m", "bertserve", "serve", "--model-store", str(store), *more]
     command += ["--config", str(write_config(tmp_path))]
     with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE) as process:
