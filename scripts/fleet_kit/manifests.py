@@ -76,13 +76,13 @@ class Chart:
 
     @property
     def replicas_name(self) -> str:
-        """The name that leads to all replicas."""
+        """The name that leads to all replicas, whole: HAProxy does not complete it."""
         (found,) = (
             each["metadata"]["name"]
             for each in self.objects
             if each["kind"] == "Service" and each["spec"].get("clusterIP") == "None"
         )
-        return f"{found}.{NAMESPACE}.svc"
+        return f"{found}.{NAMESPACE}.svc.cluster.local"
 
 
 def _pod(deployment: Object, objects: list[Object]) -> PodSpec:
