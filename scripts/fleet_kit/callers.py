@@ -112,17 +112,31 @@ def curls(host: Host, question: Question, folder: Path, processes: int = 2) -> I
 @contextmanager
 def grpc_caller(host: Host, question: Question, target: str) -> Iterator[Alone]:
     """Ask over gRPC without pause, through one connection."""
-    seen = Alone()
+    seen, ended = Alone(), threading.Event()
     command = [sys.executable, str(_GRPC_CALLER), target, question.token, question.body]
-    process = subprocess.Popen(
-        on(host, [*command, *map(str, question.right)]),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    command = on(host, [*command, *map(str, question.right)])
+
+    def ask() -> None:
+        while not ended.is_set():
+            with subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            ) as process:
+                assert process.stdout is not None
+                for line in process.stdout:
+                    told = json.loads(line)
+                    seen.requests += 1
+                    seen.longest = max(seen.longest, told["seconds"])
+                    if told["failure"]:
+                        seen.failures.append(told["failure"])
+                    if ended.is_set():
+                        process.communicate("")
+                        return
+            seen.failures.append(f"grpcio itself ended its process: {process.returncode}")
+
+    asking = threading.Thread(target=ask)
+    asking.start()
     try:
         yield seen
     finally:
-        output, _ = process.communicate("")
-        for name, value in json.loads(output).items():
-            setattr(seen, name, value)
+        ended.set()
+        asking.join()
