@@ -40,6 +40,7 @@ _GIVEN_UP = 180.0  # seconds without a process; TorchServe pauses for less betwe
 _STATES = (READY, GONE, STUCK)  # those of a worker that has a process, or had one
 _POLL = 0.1  # seconds, while it is drained
 _QUIET = 3.0  # seconds without a request; one may be on its way, and a busy machine is slow
+_DOUBT = 0.7  # seconds; a machine that paused finds old signs of life, and new ones a moment later
 
 Slot = tuple[str, str]  # "NAME/VERSION", and the id of one of TorchServe's workers
 
@@ -57,7 +58,7 @@ class Supervisor:
         self._directory = Path(self.server.directory)
         self._status = self.server.judge()
         self._is_busy = busy(Path(self.server.scratch) / HEARTBEATS)
-        self._draining = False
+        self._draining = self._ready = False
         # versions whose workers were all READY, and not all gone since
         self._whole: set[str] = set()
         self._signs: object = None
@@ -99,7 +100,7 @@ class Supervisor:
             with self._lock:
                 self.models = models
         with self._lock:
-            self.seen = now
+            self.seen = time.monotonic()
         true = self.true()
         self._whole &= {key(model) for model in true if model.ready}
         self._whole |= {key(model) for model in true if 0 < model.wanted <= model.ready}
@@ -128,7 +129,7 @@ class Supervisor:
             gone = []
             for worker in model.workers:
                 state, seconds = self._state_since(model, worker)
-                patience = _GRACE if _is_stopped(worker) else _SILENCE
+                patience = _GRACE if _is_stopped(worker.pid) else _SILENCE
                 if state == STUCK and seconds > patience:
                     logger.warning(
                         "a worker of %s does not answer, so it is ended: process %d",
@@ -190,18 +191,37 @@ class Supervisor:
         """What keeps requests from being answered, a sentence each; nothing where they are.
 
         A version that just came wants all its workers, one that was whole since only one of them.
+        What was ready and now only gives no sign of life is looked at for a moment longer.
         """
+        until = time.monotonic() + _DOUBT
+        while True:
+            found, is_sure = self._missing()
+            if not found or is_sure or not self._ready or time.monotonic() > until:
+                self._ready = not found
+                return found
+            time.sleep(_POLL)
+
+    def _missing(self) -> tuple[list[str], bool]:
+        """What is missing now, and whether that is sure: nothing is, of what gives no sign of life."""
+        process = self.server.process()
+        if process is None or not self._described:
+            return ["TorchServe does not answer"], True
+        if _is_stopped(process.pid):
+            return ["TorchServe's process is stopped"], True
         with self._lock:
             is_known = bool(self.models) and time.monotonic() - self.seen < _STALE
-        if not is_known or self.server.process() is None:
-            return ["TorchServe does not answer"]
-        found = ["the server is being drained"] if self._draining else []
+        if not is_known:
+            return ["TorchServe does not answer"], False
+        found, is_sure = [], self._draining
+        if self._draining:
+            found.append("the server is being drained")
         for model in self.true():
             needed = 1 if key(model) in self._whole else max(1, model.wanted)
             if model.default and model.ready < needed:
                 name = f"{model.name} {model.version}"
                 found.append(f"{name} has {model.ready} of {needed} workers that it needs")
-        return found
+                is_sure |= all(each.status != STUCK for each in model.workers)
+        return found, is_sure
 
     def drain(self) -> dict[str, int]:
         """Be ready no more, and wait until nothing waits or is under way, or there is no more time.
@@ -241,9 +261,9 @@ class Supervisor:
         self._client.close()
 
 
-def _is_stopped(worker: Worker) -> bool:
+def _is_stopped(pid: int) -> bool:
     with suppress(psutil.Error, ValueError):
-        return psutil.Process(worker.pid).status() == psutil.STATUS_STOPPED
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
     return False
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -9,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -16,7 +21,7 @@ from bertserve.clients.results import Model, Worker
 from bertserve.errors import Unavailable
 from bertserve.serving import supervisor as supervising
 from bertserve.serving.supervisor import Supervisor
-from serving import wait_until
+from serving import PATIENCE, wait_until
 
 pids = count()
 
@@ -38,6 +43,8 @@ class Served:
 
     def process(self) -> Any:
         class Process:
+            pid = os.getpid()
+
             def children(self) -> list[Any]:
                 return [Mock(pid=next(pids))]  # so that each look is a new one
 
@@ -121,6 +128,53 @@ def test_of_a_server_that_ended_nothing_is_known(served: Served, watching: Super
     watching.look()
     served.is_alive = False
     assert watching.missing() == ["TorchServe does not answer"]
+
+
+def test_of_a_server_that_is_stopped_nothing_is_ready(
+    served: Served, watching: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.models = [model("READY")]
+    watching.look()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        monkeypatch.setattr(served, "process", lambda: psutil.Process(process.pid))
+        process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: watching.missing() == ["TorchServe's process is stopped"])
+        process.send_signal(signal.SIGCONT)
+        wait_until(lambda: watching.missing() == [])
+        process.kill()
+
+
+@pytest.mark.parametrize("doubtful", ["a worker", "a look"])
+def test_of_what_gives_no_sign_of_life_another_one_is_waited_for(
+    doubtful: str, served: Served, watching: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a pause of the whole machine, where each program wakes up at its own moment."""
+    monkeypatch.setattr(supervising, "_DOUBT", PATIENCE)
+    served.models = [model("READY")]
+    watching.look()
+    assert watching.missing() == []
+    if doubtful == "a worker":
+        served.models = [model("STUCK")]
+        watching.look()
+    else:
+        monkeypatch.setattr(watching, "seen", watching.seen - 3600)
+    found: list[list[str]] = []
+    thread = threading.Thread(target=lambda: found.append(watching.missing()))
+    thread.start()
+    assert not found
+    served.models = [model("READY")]
+    watching.look()
+    thread.join()
+    assert found == [[]]
+
+
+def test_no_sign_of_life_is_no_answer_in_the_end(served: Served, watching: Supervisor) -> None:
+    served.models = [model("READY")]
+    watching.look()
+    assert watching.missing() == []
+    served.models = [model("STUCK")]
+    watching.look()
+    assert watching.missing() == ["support 1.0 has 0 of 1 workers that it needs"]
 
 
 def test_draining_waits_for_what_waits(
