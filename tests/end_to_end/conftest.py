@@ -21,7 +21,7 @@ from bertserve.handler.settings import Settings
 from bertserve.serving.config import read_config
 from bertserve.serving.server import Server
 from bertserve.serving.starting import start
-from once import made_once
+from once import made_once, one_at_a_time
 from serving import Model, Served, write_config
 
 KSERVE = "kserve==0.21.0"
@@ -94,15 +94,16 @@ def kserve_python() -> str:
     kept = f"{KSERVE.replace('==', '-')}-python3.{sys.version_info.minor}"
     folder = cache / "bertserve-tests" / kept  # it takes a minute to make, so later runs find it
     python = folder / "bin" / "python"
-    if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        commands = (
-            [sys.executable, "-m", "venv", str(folder)],
-            [str(python), "-m", "pip", "install", "--quiet", KSERVE],
-        )
-        for command in commands:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                pytest.skip(f"{KSERVE} cannot be installed: {done.stderr.strip()[-200:]}")
-        (folder / "complete").touch()
+    with one_at_a_time(folder):
+        if not (folder / "complete").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            commands = (
+                [sys.executable, "-m", "venv", str(folder)],
+                [str(python), "-m", "pip", "install", "--quiet", KSERVE],
+            )
+            for command in commands:
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                if done.returncode:
+                    pytest.skip(f"{KSERVE} cannot be installed: {done.stderr.strip()[-200:]}")
+            (folder / "complete").touch()
     return str(python)
