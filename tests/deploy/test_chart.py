@@ -439,9 +439,9 @@ def test_lint_finds_nothing(values: dict[str, Any]) -> None:
         (
             {
                 "autoscaling": {"kind": "keda"},
-                "monitoring": {"serviceMonitor": {"enabled": True, "interval": "30s"}},
+                "monitoring": {"serviceMonitor": {"enabled": True, "interval": "60s"}},
             },
-            "interval to 15s or less",
+            "interval to 30s or less",
         ),
         (
             {
