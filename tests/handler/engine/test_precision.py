@@ -132,7 +132,9 @@ def test_auto_is_what_the_gpu_multiplies(
 
 def test_int8_without_a_kernel_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("handler.engine.devices.kernels", lambda: None)
-    with pytest.raises(LoadError, match="int8 needs a CPU with AMX.*--precision auto"):
+    with pytest.raises(
+        LoadError, match="int8 needs a CPU and an archive with kernels.*--precision auto"
+    ):
         choose_precision("int8", CPU)
 
 
