@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import httpx
 
@@ -20,7 +20,8 @@ from ..system import appearing
 
 _CHUNK = 1 << 20
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0)  # seconds without a byte
-_NAME = re.compile(r"[^./\\][^/\\]*\.mar")
+_AS_STORED = {"Accept-Encoding": "identity"}  # nobody need pack an archive again on the way
+_NAME = re.compile(r"\w[\w.+-]*\.mar", re.ASCII)  # as archives are named; TorchServe takes no comma
 
 
 def fetch(uri: str, sha256: str, folder: Path) -> Path:
@@ -56,12 +57,22 @@ def fetch(uri: str, sha256: str, folder: Path) -> Path:
 
 def shown(uri: str) -> str:
     """An address without what may be secret: the query of a signed one, a password."""
-    parts = urlsplit(uri)
+    parts = _parts(uri)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
+def _parts(uri: str) -> SplitResult:
+    try:
+        return urlsplit(uri)
+    except ValueError as error:
+        raise ConfigError(
+            f"this is no address of an archive ({error}); write it as s3://BUCKET/NAME-VERSION.mar, or "
+            "with gs:// or https://"
+        ) from error
+
+
 def _file_name(uri: str) -> str:
-    parts = urlsplit(uri)
+    parts = _parts(uri)
     name = unquote(parts.path).rpartition("/")[2]
     if not parts.scheme or not _NAME.fullmatch(name):
         raise ConfigError(
@@ -72,17 +83,18 @@ def _file_name(uri: str) -> str:
 
 
 def _chunks(uri: str) -> Iterator[bytes]:
-    is_web = urlsplit(uri).scheme in ("http", "https")
+    is_web = _parts(uri).scheme in ("http", "https")
     return _from_the_web(uri) if is_web else _from_storage(uri)
 
 
 def _from_the_web(uri: str) -> Iterator[bytes]:
     try:
-        with httpx.stream("GET", uri, follow_redirects=True, timeout=_TIMEOUT) as response:
+        with httpx.stream(
+            "GET", uri, headers=_AS_STORED, follow_redirects=True, timeout=_TIMEOUT
+        ) as response:
             if not response.is_success:
                 raise _unfetched(uri, f"the server answered {response.status_code}")
-            # as they are stored: nobody packs an archive again on the way
-            yield from response.iter_raw(_CHUNK)
+            yield from response.iter_bytes(_CHUNK)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise _unfetched(uri, str(error) or type(error).__name__) from error
 

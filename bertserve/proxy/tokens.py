@@ -7,6 +7,7 @@ Kubernetes' own: it puts new content into a hidden folder, and then turns one li
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -58,6 +59,8 @@ def _read(path: Path) -> str:
             "digits and . _ -"
         )
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe is to wait for who writes
+            raise ConfigError(f"{path} is no file; write the token into one")
         with path.open("rb") as file:
             token = file.read(_LONGEST + 100).decode("ascii", "replace").strip()
     except OSError as error:

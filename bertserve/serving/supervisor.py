@@ -58,7 +58,10 @@ class Supervisor:
         self._directory = Path(self.server.directory)
         self._status = self.server.judge()
         self._is_busy = busy(Path(self.server.scratch) / HEARTBEATS)
-        self._draining = self._ready = False
+        # told in a file, for another supervisor may take the place of this one
+        self._drained = Path(self.server.scratch) / "draining"
+        self._draining = self._drained.exists()
+        self._ready = False
         # versions whose workers were all READY, and not all gone since
         self._whole: set[str] = set()
         self._signs: object = None
@@ -230,7 +233,9 @@ class Supervisor:
         """
         if not self._draining:
             logger.info("the server is being drained")
-        self._draining = True
+            self._draining = True
+            with suppress(OSError):
+                self._drained.touch()
         deadline = time.monotonic() + DRAINING
         quiet_since = time.monotonic()
         while True:

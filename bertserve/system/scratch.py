@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import os
 import re
+import secrets
 import shutil
 import stat
 import tempfile
@@ -23,7 +24,7 @@ from pathlib import Path
 
 _YOUNG = 60.0  # seconds; its program may not have locked it yet
 _MARK = ".made-by-bertserve"  # in each folder: a name like ours could be anybody's
-_PARTIAL = re.compile(r"\..+\.\d+")
+_PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}")
 
 
 @contextmanager
@@ -51,7 +52,8 @@ def appearing(target: Path) -> Iterator[Path]:
     """A file to write beside `target`; when the block is done it takes its place, or goes away."""
     beside = target.parent.glob(f".*{target.suffix}.*")
     sweep(path for path in beside if _PARTIAL.fullmatch(path.name))
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    # two containers that share a folder have the same process numbers
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         partial.touch()
         with locked(partial):

@@ -160,6 +160,9 @@ def _scaling(fleet: Fleet, folder: Path) -> bool:
     answers: list[Answers] = runs
     failed = sum(each.failed for each in answers)
     print(f"\n{sum(each.answered for each in answers):,} requests answered, {failed} failed")
+    for each in answers:
+        if each.example:
+            print(each.example, file=sys.stderr)
     return not failed and is_steady(steps, 1)
 
 

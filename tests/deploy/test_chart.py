@@ -400,6 +400,19 @@ def test_keda_asks_for_the_replicas_alone() -> None:
         assert not re.fullmatch(pattern, "demo-bertserve-gateway-6d4cf56db6-x2x7k")
 
 
+def test_what_a_parent_hands_to_all_of_its_charts_is_no_error() -> None:
+    assert objects_of({**USUAL, "global": {"imageRegistry": "registry.example.com"}})
+
+
+def test_labels_and_annotations_of_a_site_are_there() -> None:
+    labels = {"azure.workload.identity/use": "true"}
+    gateway = {"annotations": {"secret.reloader.stakater.com/auto": "true"}}
+    found = objects_of({**USUAL, "podLabels": labels, "gateway": gateway})
+    assert replica(found)["metadata"]["labels"]["azure.workload.identity/use"] == "true"
+    deployment = one(found, "Deployment", "demo-bertserve-gateway")
+    assert deployment["metadata"]["annotations"] == gateway["annotations"]
+
+
 @pytest.mark.parametrize("values", MATRIX[:: len(MATRIX) // 3], ids=str)
 def test_lint_finds_nothing(values: dict[str, Any]) -> None:
     report = helm.lint(CHART, values, strict=True)
@@ -421,6 +434,26 @@ def test_lint_finds_nothing(values: dict[str, Any]) -> None:
         ({"config": {"job_queue_size": "1\ndisable_token_authorization=true"}}, "job_queue_size"),
         ({"tokens": {"inline": {"shop": "short"}}}, "shop"),
         ({"gateway": {"image": {"tag": ""}}}, "tag"),
+        ({"autoscaling": {"kind": "hpa", "busyWorkers": "0.0"}}, "busyWorkers"),
+        ({"autoscaling": {"kind": "hpa", "min": 5, "max": 2}}, "min is 5 and autoscaling.max is 2"),
+        (
+            {
+                "autoscaling": {"kind": "keda"},
+                "monitoring": {"serviceMonitor": {"enabled": True, "interval": "60s"}},
+            },
+            "interval to 30s or less",
+        ),
+        (
+            {
+                "archives": {
+                    "items": [
+                        {"uri": f"s3://models/{folder}/model.mar", "sha256": DIGEST}
+                        for folder in ("support", "crm")
+                    ]
+                }
+            },
+            "two files named model.mar",
+        ),
     ],
 )
 def test_a_wrong_value_is_refused(values: dict[str, Any], said: str) -> None:
@@ -463,7 +496,7 @@ def schemas(schema: Any) -> Iterator[dict[str, Any]]:
 def test_the_schema_knows_every_value_and_no_other() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     for each in schemas(schema):
-        if each["type"] == "object":
+        if each["type"] == "object" and each is not schema["properties"]["global"]:
             assert each["additionalProperties"] is not True, each
 
     def keys(schema: dict[str, Any], values: Any) -> Iterator[str]:

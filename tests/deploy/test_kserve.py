@@ -46,9 +46,31 @@ def test_a_cluster_takes_the_pod(name: str) -> None:
 
 def test_a_cluster_takes_what_is_not_kserve_s() -> None:
     own = [each for each in objects() if "kserve" not in each["apiVersion"]]
-    assert {each["kind"] for each in own} == {"Secret", "ServiceAccount"}
+    assert {each["kind"] for each in own} == {"Secret", "ServiceAccount", "PodMonitor"}
     for each in own:
         validate(each)
+
+
+def test_what_scales_is_what_kserve_hands_on() -> None:
+    """Of an external metric it takes the value alone, and only where it makes the deployment itself."""
+    scaled = [each for each in services() if "autoScaling" in each["spec"]["predictor"]]
+    assert scaled
+    for each in scaled:
+        annotations = each["metadata"]["annotations"]
+        assert annotations["serving.kserve.io/autoscalerClass"] == "keda"
+        assert annotations["serving.kserve.io/deploymentMode"] == "Standard"
+        for metric in each["spec"]["predictor"]["autoScaling"]["metrics"]:
+            assert metric["external"]["target"]["value"].isdecimal()  # 0.15 takes whole numbers
+            assert 'namespace="' in metric["external"]["metric"]["query"]
+
+
+def test_knative_takes_no_field_that_it_has_not() -> None:
+    for each in services():
+        if (
+            each["metadata"].get("annotations", {}).get("serving.kserve.io/deploymentMode")
+            == "Knative"
+        ):
+            assert "terminationGracePeriodSeconds" not in each["spec"]["predictor"]
 
 
 def test_what_is_started(name: str, tmp_path: Path) -> None:

@@ -222,6 +222,8 @@ def test_a_health_check_with_a_body_is_answered(front: Proxy) -> None:
     with front.http(token=None) as http:
         assert http.post("/ping", content=b"{}").status_code == 200
         assert http.request("GET", "/v2/health/live", content=b"{}").status_code == 200
+        for path in ("/ping", "/v2/health/ready"):  # anybody may ask, so none of it is kept
+            assert refusal(http.post(path, content=b"x" * 5000)) == (413, "too_large")
 
 
 def test_models_are_asked_by_post(front: Proxy) -> None:

@@ -23,7 +23,10 @@ NAME = "support-2.0.mar"
 
 
 class Storage(BaseHTTPRequestHandler):
-    """Has one archive, behind a redirect too; and one whose connection ends in the middle."""
+    """Has one archive, behind a redirect too; and one whose connection ends in the middle.
+
+    It packs what it sends, where it is not told to leave that.
+    """
 
     asked = 0
 
@@ -38,6 +41,8 @@ class Storage(BaseHTTPRequestHandler):
             return
         found = path in (f"/{NAME}", f"/cut/{NAME}")
         self.send_response(200 if found else 403)
+        if "gzip" in self.headers["Accept-Encoding"]:
+            self.send_header("Content-Encoding", "gzip")
         self.send_header("Content-Length", str(len(CONTENT) if found else 0))
         self.end_headers()
         if found:
@@ -108,6 +113,10 @@ def test_no_server(tmp_path: Path) -> None:
         ("s3://models/", DIGEST, "is no address of an archive"),
         ("s3://models/model.zip", DIGEST, "is no address of an archive"),
         ("https://host/..%2F..%2Fetc%2F.mar", DIGEST, "is no address of an archive"),
+        ("https://host/a%00b.mar", DIGEST, "is no address of an archive"),
+        ("https://host/a%0Ab.mar", DIGEST, "is no address of an archive"),
+        ("https://host/a,b.mar", DIGEST, "is no address of an archive"),
+        ("https://[::1/a.mar", DIGEST, "is no address of an archive .Invalid IPv6 URL"),
         (f"ftp://models/{NAME}", DIGEST, "is no address that pyarrow knows"),
         (f"s3://models/{NAME}", DIGEST[:-1], "is no SHA-256; give the 64"),
     ],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,14 @@ def test_of_two_with_one_token_the_second_is_refused(tmp_path: Path) -> None:
     tokens, (problem,) = read_tokens(tmp_path)
     assert tokens == {"TOKEN": "a"}
     assert problem == f"{tmp_path}/b has the token of a; make one for each caller"
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "shop").write_text("token")
+    tokens, (problem,) = read_tokens(tmp_path)
+    assert tokens == {"token": "shop"}
+    assert "pipe is no file" in problem
 
 
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:

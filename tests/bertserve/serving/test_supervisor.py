@@ -194,6 +194,19 @@ def test_draining_waits_for_what_waits(
     assert watching.missing() == ["the server is being drained"]
 
 
+def test_who_takes_the_place_of_a_supervisor_that_drained_is_not_ready(
+    served: Served, watching: Supervisor
+) -> None:
+    served.models = [model("READY")]
+    watching.look()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(supervising, "_QUIET", 0.0)
+        watching.drain()
+    another = Supervisor(served)  # type: ignore[arg-type]
+    another.look()
+    assert another.missing() == ["the server is being drained"]
+
+
 def test_draining_has_an_end(
     served: Served, watching: Supervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,9 +50,8 @@ def holding(target: Path) -> Iterator[tuple[subprocess.Popen[str], Path, Path]]:
         try:
             assert process.stdout is not None
             folder = Path(process.stdout.readline().strip())
-            partial = target.with_name(f".{target.name}.{process.pid}")
+            (partial,) = target.parent.glob(f".{target.name}.*")
             assert (folder / "file").exists()
-            assert partial.exists()
             yield process, folder, partial
         finally:
             process.kill()
