@@ -318,7 +318,7 @@ void attend(
 #if HAS_AMX
     if (pairs) _tile_loadconfig(&shapes);
 #endif
-    for_rest(next, texts * heads, [&](int64_t number) {
+    for_rest<4>(next, texts * heads, [&](int64_t number) {
       const int64_t text = number / heads, column = number % heads * size;
       const int64_t first = starts[text], length = starts[text + 1] - first;
       const int64_t asking = firsts ? text : first;

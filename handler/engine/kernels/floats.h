@@ -102,9 +102,14 @@ inline Floats gelu_of(Floats x) {
   Floats near = x < bound ? x : bound;
   near = near > -bound ? near : -bound;
   const Floats square = near * near;
-  Floats series = Floats{} + 3.03633507e-11f;
-  for (const float term :
-       {-3.31458505e-09f, 1.59096885e-07f, -4.45167279e-06f, 8.14245068e-05f, -1.03758683e-03f, 9.58518591e-03f, -6.59846216e-02f, 3.98712575e-01f}) series = series * square + term;
+  // in pairs, so that few steps wait for the one before
+  const Floats fourth = square * square, eighth = fourth * fourth;
+  const Floats first = square * -6.59846216e-02f + 3.98712575e-01f;
+  const Floats second = square * -1.03758683e-03f + 9.58518591e-03f;
+  const Floats third = square * -4.45167279e-06f + 8.14245068e-05f;
+  const Floats last = square * -3.31458505e-09f + 1.59096885e-07f;
+  const Floats lower = second * fourth + first, upper = last * fourth + third;
+  const Floats series = (eighth * 3.03633507e-11f + upper) * eighth + lower;
   return x * (near * series + 0.5f);
 }
 
@@ -157,7 +162,11 @@ inline Floats load(const float* from) { return *(const Floats*)from; }
 inline void store(Floats x, float* to) { *(Floats*)to = x; }
 
 inline Floats load(const bfloat16* from) {
-  return (Floats)(__builtin_convertvector(*(const Halves*)from, Bits) << 16);
+#if defined(__AVX512F__)
+  return (Floats)((Bits)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)from)) << 16);
+#else
+  return (Floats)((Bits)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)from)) << 16);
+#endif
 }
 inline void store(Floats x, bfloat16* to) {  // to the nearest, ties to even
 #if defined(__AVX512BF16__)

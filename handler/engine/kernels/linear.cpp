@@ -12,7 +12,6 @@
 
 namespace {
 
-constexpr int64_t kRowsOfTask = 256;     // rows whose share of x stays in the core's second cache
 constexpr int64_t kColumnsOfTask = 192;
 
 template <typename T>
@@ -46,27 +45,36 @@ inline void compute_block(
       x, rows, of.depth, left, left + 16 * of.depth,
       (const typename Multiplier<T>::Sums*)(of.starts ? of.starts + column : nullptr), sums,
       kColumns);
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < kColumns; j += kLanes) {
-      bfloat16* const to = of.results + (row + i) * of.columns + column + j;
+  for (int64_t i = 0; i < rows; ++i) {
+    bfloat16* const to = of.results + (row + i) * of.columns + column;
+#pragma GCC unroll 4
+    for (int64_t j = 0; j < kColumns; j += kLanes)
       store(
-          result(of, sums + i * kColumns + j, row + i, column + j) + load(of.bias + column + j), to);
-      if (of.gelu) store(gelu_of(load(to)), to);
-    }
+          result(of, sums + i * kColumns + j, row + i, column + j) + load(of.bias + column + j), to + j);
+  }
+  if (!of.gelu) return;
+  for (int64_t i = 0; i < rows; ++i) {
+    bfloat16* const to = of.results + (row + i) * of.columns + column;
+#pragma GCC unroll 4
+    for (int64_t j = 0; j < kColumns; j += kLanes) store(gelu_of(load(to + j)), to + j);
+  }
 }
 
 template <typename T>
 void compute(const Linear<T>& of) {
   using Many = Multiplier<T>;
+  // rows whose share of x stays in the core's second cache, in whole blocks
+  constexpr int64_t kRowsOfTask = 128 / Many::kRows * Many::kRows;
   const int64_t row_tasks = round_up(of.rows, kRowsOfTask) / kRowsOfTask;
   const int64_t column_tasks = round_up(of.columns, kColumnsOfTask) / kColumnsOfTask;
+  int64_t next = 0;
   in_threads([&] {
     alignas(64) typename Many::Sums sums[Many::kRows * kColumns];
     // the last rows, with zeros below, where a block is a whole one
     const int64_t bytes = Many::kRows * of.depth * sizeof *of.x;
     const Scratch last(Many::kAnyRows ? 0 : bytes);
     const Many multiplier;
-    for_share(row_tasks * column_tasks, [&](int64_t task) {
+    for_rest<1>(next, row_tasks * column_tasks, [&](int64_t task) {
       const int64_t row_task = task / column_tasks, column_task = task % column_tasks;
       const int64_t end = std::min(of.rows, (row_task + 1) * kRowsOfTask);
       const int64_t stop = std::min(of.columns, (column_task + 1) * kColumnsOfTask);

@@ -177,9 +177,10 @@ struct Multiplier {
   using X = typename Types<T>::X;
   using Sums = typename Types<T>::Sums;
   using Lanes = typename Types<T>::Lanes;
-  static constexpr int kRows = kLanes == 16 ? 12 : 3;  // whose sums the registers hold
+  // whose sums the registers hold, two for each row; without instructions for int8 it takes more of them
+  static constexpr bool kPairs = sizeof(X) > sizeof(T);
+  static constexpr int kRows = kLanes == 16 ? 12 : kPairs ? 4 : 5;
   static constexpr bool kAnyRows = true;
-  static constexpr int kOfTile = 16 / kLanes, kOfRow = 2 * kOfTile;  // registers
 
   template <int most = kRows>
   static void sum(
@@ -187,31 +188,41 @@ struct Multiplier {
       Sums* sums, int64_t stride) {
     if constexpr (most > 1)
       if (rows < most) return sum<most - 1>(x, rows, depth, left, right, starts, sums, stride);
-    Lanes found[most][kOfRow];
-#pragma GCC unroll 16
-    for (int row = 0; row < most; ++row)
-#pragma GCC unroll 4
-      for (int i = 0; i < kOfRow; ++i)
-        found[row][i] = starts ? *(const Lanes*)(starts + i * kLanes) : Lanes{};
     constexpr int64_t step = 4 / sizeof(T);
-    for (int64_t k = 0; k < depth; k += step) {
-      const T* const sides[] = {left + 16 * k, right + 16 * k};
-      decltype(weights_of(left)) weights[kOfRow];
-#pragma GCC unroll 4
-      for (int i = 0; i < kOfRow; ++i)
-        weights[i] = weights_of(sides[i / kOfTile] + i % kOfTile * kLanes * step);
+    if constexpr (kLanes == 16) {
+      sum_two<most>(x, depth, left, right, starts, sums, stride);
+    } else {
+      sum_two<most>(x, depth, left, left + kLanes * step, starts, sums, stride);
+      sum_two<most>(
+          x, depth, right, right + kLanes * step, starts ? starts + 16 : nullptr, sums + 16, stride);
+    }
+  }
+
+ private:
+  // of kLanes columns here and kLanes there; inlined, its registers would be shared with what is around it
+  template <int rows>
+  __attribute__((noinline)) static void sum_two(
+      const X* x, int64_t depth, const T* here, const T* there, const Sums* starts, Sums* sums,
+      int64_t stride) {
+    constexpr int64_t step = 4 / sizeof(T);
+    Lanes found[rows][2];
 #pragma GCC unroll 16
-      for (int row = 0; row < most; ++row) {
+    for (int row = 0; row < rows; ++row)
+#pragma GCC unroll 2
+      for (int i = 0; i < 2; ++i) found[row][i] = starts ? *(const Lanes*)(starts + i * kLanes) : Lanes{};
+    for (int64_t k = 0; k < depth; k += step) {
+      const auto first = weights_of(here + 16 * k), second = weights_of(there + 16 * k);
+#pragma GCC unroll 16
+      for (int row = 0; row < rows; ++row) {
         const auto each = broadcast(x + row * depth + k);
-#pragma GCC unroll 4
-        for (int i = 0; i < kOfRow; ++i)
-          found[row][i] = add_products(found[row][i], each, weights[i], T{});
+        found[row][0] = add_products(found[row][0], each, first, T{});
+        found[row][1] = add_products(found[row][1], each, second, T{});
       }
     }
 #pragma GCC unroll 16
-    for (int row = 0; row < most; ++row)
-#pragma GCC unroll 4
-      for (int i = 0; i < kOfRow; ++i) *(Lanes*)(sums + row * stride + i * kLanes) = found[row][i];
+    for (int row = 0; row < rows; ++row)
+#pragma GCC unroll 2
+      for (int i = 0; i < 2; ++i) *(Lanes*)(sums + row * stride + i * kLanes) = found[row][i];
   }
 };
 
