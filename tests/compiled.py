@@ -12,11 +12,17 @@ needs_kernels = pytest.mark.skipif(
 )
 
 
+def missing(name: str) -> str:
+    """Why the kernels for one kind of CPU cannot be run here; "" where they can."""
+    if not (FOLDER / f"{name}.so").exists():
+        return f"{name} was not compiled"
+    capabilities = torch.cpu.get_capabilities()
+    lacking = sorted(each for each in BUILDS[name].needs if not capabilities.get(each))
+    return f"this CPU has no {lacking[0]}, which {name} needs" if lacking else ""
+
+
 def usable_build(name: str) -> Kernels:
     """The kernels for one kind of CPU; the test is skipped where this one cannot run them."""
-    path, capabilities = FOLDER / f"{name}.so", torch.cpu.get_capabilities()
-    if not path.exists():
-        pytest.skip(f"{name} was not compiled")
-    if missing := sorted(each for each in BUILDS[name].needs if not capabilities.get(each)):
-        pytest.skip(f"this CPU has no {missing[0]}, which {name} needs")
-    return Kernels(name, path)
+    if reason := missing(name):
+        pytest.skip(reason)
+    return Kernels(name, FOLDER / f"{name}.so")

@@ -104,7 +104,7 @@ def _as_layer(parts: dict[str, Any]) -> Layer:
 
 
 def _as_product(linear: TiledLinear | QuantizedLinear) -> Product:
-    in_int8 = (None, None)
+    in_int8: tuple[int | None, int | None] = (None, None)
     if isinstance(linear, QuantizedLinear):
         in_int8 = (linear.scales.data_ptr(), linear.starts.data_ptr())
     return Product(

@@ -21,13 +21,13 @@ inline float exponentials(float* scores, int64_t length, int64_t padded, float s
   Floats largest = *(Floats*)scores;
   for (int64_t j = kLanes; j < padded; j += kLanes) largest = larger(largest, *(Floats*)(scores + j));
   const float most = largest_of(largest);
-  Floats sum = Floats{};
+  Sum sum;
   for (int64_t j = 0; j < padded; j += kLanes) {
     const Floats x = exp_of((*(Floats*)(scores + j) - most) * scaling);
     *(Floats*)(scores + j) = x;
-    sum += x;
+    sum.add(x, j);
   }
-  return sum_of(sum);
+  return sum.total();
 }
 
 template <typename T>
@@ -49,12 +49,14 @@ constexpr int kRows = 3;
 #endif
 constexpr int64_t kWide = 2 * kLanes;
 
-// c[kRows, kWide] = a[kRows, depth] · b[depth, kWide]
+// c[kRows, kWide] = a[kRows, depth] · b[depth, kWide]; of two neighbours in depth the second is added first, as
+// instructions for bfloat16 do, so that sums are the same with them and without; depth is even
 inline void product(
     const float* a, int64_t a_stride, const float* b, int64_t b_stride, int64_t depth, float* c,
     int64_t c_stride) {
   Floats sums[kRows][2] = {};
-  for (int64_t k = 0; k < depth; ++k) {
+  for (int64_t step = 0; step < depth; ++step) {
+    const int64_t k = step ^ 1;
     const Floats left = *(const Floats*)(b + k * b_stride);
     const Floats right = *(const Floats*)(b + k * b_stride + kLanes);
 #pragma GCC unroll 8
@@ -114,16 +116,17 @@ void attend_in_floats(const Head<T>& head, void* scratch) {
           head.query, head.query_stride, first + row, head.queries, head.size, wide,
           queries + row * wide);
     for (int64_t j = 0; j < padded; j += kWide)
-      product(queries, wide, keys + j, padded, head.size, scores + j, padded);
+      product(queries, wide, keys + j, padded, round_up(head.size, 2), scores + j, padded);
     float sums[kRows];
     for (int64_t row = 0; row < kRows; ++row)
       sums[row] = exponentials(scores + row * padded, head.length, padded, head.scaling);
+    for (int64_t j = 0; j < kRows * padded; ++j) scores[j] = to_float(rounded<T>(scores[j]));
     for (int64_t d = 0; d < wide; d += kWide)
-      product(scores, padded, values + d, wide, head.length, results + d, wide);
+      product(scores, padded, values + d, wide, round_up(head.length, 2), results + d, wide);
     for (int64_t row = 0; row < rows; ++row)
       for (int64_t d = 0; d < head.size; ++d)
         from_float(
-            results[row * wide + d] / sums[row],
+            results[row * wide + d] * (1.0f / sums[row]),
             head.output + (first + row) * head.output_stride + d);
   }
 }

@@ -65,6 +65,13 @@ inline void from_float(float value, bfloat16* to) {  // to the nearest, ties to 
   to->bits = value != value ? 0x7fc0 : uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
+template <typename T>
+inline T rounded(float value) {
+  T to;
+  from_float(value, &to);
+  return to;
+}
+
 inline int64_t round_up(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
@@ -132,6 +139,15 @@ inline float sum_of(Floats x) {
   x += rotated<2>(x);
   return (x + rotated<1>(x))[0];
 }
+
+// a sum of numbers that come kLanes at a time, in the order that registers of 16 have, whatever these have
+struct Sum {
+  static constexpr int kParts = 16 / kLanes;
+  Floats parts[kParts] = {};
+
+  void add(Floats x, int64_t first) { parts[first / kLanes % kParts] += x; }
+  float total() const { return sum_of(kParts == 2 ? parts[0] + parts[kParts - 1] : parts[0]); }
+};
 
 inline float largest_of(Floats x) {
 #if defined(__AVX512F__)

@@ -10,10 +10,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
-from compiled import usable_build
+from compiled import missing, usable_build
 from handler.engine.classifier import Classifier
 from handler.engine.fused_encoder import FusedEncoder
-from handler.engine.kernels import BUILDS
+from handler.engine.kernels import BUILDS, FOLDER
 from handler.engine.kernels.library import Kernels
 from handler.engine.loading import keep_head_exact, quantize_model
 from handler.values import Encoding
@@ -103,6 +103,27 @@ def test_neighbours_change_nothing(precision: str, build: Kernels) -> None:
     some = texts(3, 1, 80, 17, 16, 15, 2, 33)
     alone = torch.cat([classifier([text])[0] for text in some])
     torch.testing.assert_close(classifier(some)[0], alone, atol=1e-6, rtol=1e-6)
+
+
+@torch.inference_mode()
+def test_int8_gives_the_same_bits_on_every_kind_of_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But on one with AMX, which adds the products of attention in another order."""
+    some = texts(3, 1, 80, 17, 16, 15, 2, 33)
+    found = []
+    for name in sorted(set(BUILDS) - {"amx"}):
+        if missing(name):
+            continue
+        library = Kernels(name, FOLDER / f"{name}.so")
+        for module in ("attention", "classifier", "loading"):
+            monkeypatch.setattr(f"handler.engine.{module}.kernels", lambda found=library: found)
+        for heads in (4, 8):  # in pairs, where the CPU can, and in floats
+            found.append(
+                logits(model("bert", "int8", num_attention_heads=heads), some, True, library)
+            )
+    if len(found) < 4:
+        pytest.skip("this CPU runs fewer than two of the builds")
+    for one, another in zip(found, found[2:], strict=False):
+        assert torch.equal(one, another)
 
 
 @pytest.mark.parametrize(

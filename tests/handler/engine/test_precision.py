@@ -77,7 +77,7 @@ def test_bfloat16_keeps_labels_and_probabilities(
     pipeline, found = probabilities(model, texts, precision="auto", token_budget=2048)
     assert pipeline.precision == "bfloat16"
     assert (found.argmax(1) == exact.argmax(1)).float().mean() >= 0.998
-    assert (found - exact).abs().max() <= 0.03
+    assert (found - exact).abs().max() <= 0.04
 
 
 @pytest.mark.usefixtures("_int8")
