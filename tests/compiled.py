@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-from handler.engine.kernels import kernels
+from handler.engine.kernels import BUILDS, FOLDER, Kernels, kernels
 
 needs_kernels = pytest.mark.skipif(
     kernels() is None, reason="no kernels: no compiler was here, or this CPU has no AVX2"
 )
+
+
+def missing(name: str) -> str:
+    """Why the kernels for one kind of CPU cannot be run here; "" where they can."""
+    if not (FOLDER / f"{name}.so").exists():
+        return f"{name} was not compiled"
+    capabilities = torch.cpu.get_capabilities()
+    lacking = sorted(each for each in BUILDS[name].needs if not capabilities.get(each))
+    return f"this CPU has no {lacking[0]}, which {name} needs" if lacking else ""
+
+
+def usable_build(name: str) -> Kernels:
+    """The kernels for one kind of CPU; the test is skipped where this one cannot run them."""
+    if reason := missing(name):
+        pytest.skip(reason)
+    return Kernels(name, FOLDER / f"{name}.so")

@@ -1,6 +1,6 @@
 """The handler's kernels, compiled, for each kind of CPU that they know.
 
-    build(Path("somewhere"))    # amx.so, avx512.so, avx2.so
+    build(Path("somewhere"))    # amx.so … avx2.so, see `BUILDS`
 
 A wheel brings them, and a checkout has had them since it was installed. Where CXX names a compiler, or
 the sources have changed, they are compiled, and kept in the user's cache by the content of the sources

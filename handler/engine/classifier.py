@@ -192,7 +192,7 @@ class Classifier:
                 logger.info("%s keeps its own products: %s", self.architecture, reason)
         if not self._pack(trial):
             self._separate(trial)
-        elif self._packed and library and library.has_tiles:
+        elif self._packed and library:
             fused = partial(FusedEncoder, self._model.base_model, library)
             if reason := trial.differs(fused, self._packed):
                 logger.info("%s keeps its own encoder: %s", self.architecture, reason)

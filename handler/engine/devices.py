@@ -31,8 +31,8 @@ def choose_precision(precision: str, device: torch.device) -> str:
     """What `auto` stands for on a device; LoadError where a precision cannot be had there."""
     if precision == "int8" and not multiplies_int8(device):
         raise LoadError(
-            f"precision int8 needs a CPU with AMX and an archive with kernels for it, and this is "
-            f"{device}; package the model with --precision auto, or on a machine with a C++ compiler"
+            f"precision int8 needs a CPU and an archive with kernels for it, and this is {device}; "
+            "package the model with --precision auto, or on a machine with a C++ compiler"
         )
     if precision != "auto":
         return precision
@@ -49,8 +49,7 @@ def multiplies_bfloat16(device: torch.device) -> bool:
 
 def multiplies_int8(device: torch.device) -> bool:
     """Whether there is a kernel for int8 products on this device."""
-    library = kernels() if device.type == "cpu" else None
-    return library is not None and library.has_tiles
+    return device.type == "cpu" and kernels() is not None
 
 
 def keep_sums_in_order() -> None:

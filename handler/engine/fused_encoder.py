@@ -104,9 +104,11 @@ def _as_layer(parts: dict[str, Any]) -> Layer:
 
 
 def _as_product(linear: TiledLinear | QuantizedLinear) -> Product:
-    scales = linear.scales.data_ptr() if isinstance(linear, QuantizedLinear) else None
+    in_int8: tuple[int | None, int | None] = (None, None)
+    if isinstance(linear, QuantizedLinear):
+        in_int8 = (linear.scales.data_ptr(), linear.starts.data_ptr())
     return Product(
-        linear.tiles.data_ptr(), scales, linear.bias.data_ptr(), linear.depth, linear.columns
+        linear.tiles.data_ptr(), *in_int8, linear.bias.data_ptr(), linear.depth, linear.columns
     )
 
 

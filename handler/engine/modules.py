@@ -81,7 +81,7 @@ class BatchInvariantLinear(nn.Module):
 
 
 class TiledLinear(nn.Module):
-    """A linear layer in bfloat16 whose weight lies as AMX reads it."""
+    """A linear layer in bfloat16 whose weight lies as the kernels read it."""
 
     def __init__(self, linear: nn.Linear, kernels: Kernels) -> None:
         super().__init__()
@@ -101,14 +101,14 @@ class QuantizedLinear(nn.Module):
     def __init__(self, linear: nn.Linear, kernels: Kernels) -> None:
         super().__init__()
         self.columns, self.depth = linear.weight.shape
-        weight, self.scales = quantize(linear.weight.detach())
+        weight, self.scales, self.starts = quantize(linear.weight.detach())
         self.tiles = as_tiles(weight)
         self.bias = _bias(linear)
         self._kernels = kernels
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """[…, depth] → […, columns], both bfloat16."""
-        return self._kernels.linear_int8(values, self.tiles, self.scales, self.bias)
+        return self._kernels.linear_int8(values, self.tiles, self.scales, self.starts, self.bias)
 
 
 class Gelu(nn.Module):
@@ -167,8 +167,8 @@ class Replacement:
 def faster(module: nn.Module, kernels: Kernels | None) -> nn.Module | None:
     """What computes the same as a module in less time; None where nothing does."""
     if type(module) is nn.Linear:
-        in_tiles = kernels and kernels.has_tiles and module.weight.dtype == torch.bfloat16
-        if kernels and in_tiles and _divisible(module, depth=32):
+        is_bfloat16 = module.weight.dtype == torch.bfloat16 and _divisible(module, depth=32)
+        if kernels and kernels.multiplies_bfloat16 and is_bfloat16:
             return TiledLinear(module, kernels)
         return PrepackedLinear(module) if torch.backends.mkldnn.enabled else None
     if kernels and type(module) is GELUActivation:

@@ -1,4 +1,4 @@
-"""What torch is slow at on CPUs, in C++: attention of short texts, GELU, layer norm, int8 products.
+"""What torch is slow at on CPUs, in C++: attention of short texts, products, whole encoders.
 
 The sources beside this file are compiled once for each kind of CPU, when an archive is built; at load the
 best build for the CPU at hand is opened. Where there is none everything is computed by torch instead.

@@ -6,11 +6,8 @@
 
 #include "floats.h"
 #include "kernels.h"
+#include "products.h"
 #include "threads.h"
-
-#if HAS_AMX
-#include "tiles.h"
-#endif
 
 namespace {
 
@@ -24,13 +21,13 @@ inline float exponentials(float* scores, int64_t length, int64_t padded, float s
   Floats largest = *(Floats*)scores;
   for (int64_t j = kLanes; j < padded; j += kLanes) largest = larger(largest, *(Floats*)(scores + j));
   const float most = largest_of(largest);
-  Floats sum = Floats{};
+  Sum sum;
   for (int64_t j = 0; j < padded; j += kLanes) {
     const Floats x = exp_of((*(Floats*)(scores + j) - most) * scaling);
     *(Floats*)(scores + j) = x;
-    sum += x;
+    sum.add(x, j);
   }
-  return sum_of(sum);
+  return sum.total();
 }
 
 template <typename T>
@@ -50,14 +47,16 @@ constexpr int kRows = 8;  // rows whose sums the registers hold
 #else
 constexpr int kRows = 3;
 #endif
-constexpr int64_t kColumns = 2 * kLanes;
+constexpr int64_t kWide = 2 * kLanes;
 
-// c[kRows, kColumns] = a[kRows, depth] · b[depth, kColumns]
+// c[kRows, kWide] = a[kRows, depth] · b[depth, kWide]; of two neighbours in depth the second is added first, as
+// instructions for bfloat16 do, so that sums are the same with them and without; depth is even
 inline void product(
     const float* a, int64_t a_stride, const float* b, int64_t b_stride, int64_t depth, float* c,
     int64_t c_stride) {
   Floats sums[kRows][2] = {};
-  for (int64_t k = 0; k < depth; ++k) {
+  for (int64_t step = 0; step < depth; ++step) {
+    const int64_t k = step ^ 1;
     const Floats left = *(const Floats*)(b + k * b_stride);
     const Floats right = *(const Floats*)(b + k * b_stride + kLanes);
 #pragma GCC unroll 8
@@ -74,7 +73,7 @@ inline void product(
 }
 
 int64_t scratch_of_floats(int64_t longest, int64_t size) {
-  const int64_t padded = round_up(longest, kColumns), wide = round_up(size, kColumns);
+  const int64_t padded = round_up(longest, kWide), wide = round_up(size, kWide);
   return sizeof(float) * (2 * wide * padded + kRows * 2 * wide + std::max(kRows * padded, kLanes * wide));
 }
 
@@ -91,7 +90,7 @@ inline void unpack(
 
 template <typename T>
 void attend_in_floats(const Head<T>& head, void* scratch) {
-  const int64_t padded = round_up(head.length, kColumns), wide = round_up(head.size, kColumns);
+  const int64_t padded = round_up(head.length, kWide), wide = round_up(head.size, kWide);
   float* keys = (float*)scratch;                // [size, padded], transposed
   float* values = keys + wide * padded;         // [length, wide]
   float* queries = values + padded * wide;      // [kRows, wide]
@@ -116,96 +115,143 @@ void attend_in_floats(const Head<T>& head, void* scratch) {
       unpack(
           head.query, head.query_stride, first + row, head.queries, head.size, wide,
           queries + row * wide);
-    for (int64_t j = 0; j < padded; j += kColumns)
-      product(queries, wide, keys + j, padded, head.size, scores + j, padded);
+    for (int64_t j = 0; j < padded; j += kWide)
+      product(queries, wide, keys + j, padded, round_up(head.size, 2), scores + j, padded);
     float sums[kRows];
     for (int64_t row = 0; row < kRows; ++row)
       sums[row] = exponentials(scores + row * padded, head.length, padded, head.scaling);
-    for (int64_t d = 0; d < wide; d += kColumns)
-      product(scores, padded, values + d, wide, head.length, results + d, wide);
+    for (int64_t j = 0; j < kRows * padded; ++j) scores[j] = to_float(rounded<T>(scores[j]));
+    for (int64_t d = 0; d < wide; d += kWide)
+      product(scores, padded, values + d, wide, round_up(head.length, 2), results + d, wide);
     for (int64_t row = 0; row < rows; ++row)
       for (int64_t d = 0; d < head.size; ++d)
         from_float(
-            results[row * wide + d] / sums[row],
+            results[row * wide + d] * (1.0f / sums[row]),
             head.output + (first + row) * head.output_stride + d);
   }
 }
 
-// ---- CPUs with AMX: bfloat16 products of 16 × 32 by 32 × 16
+// ---- CPUs that multiply bfloat16: weights and values as the products of linear layers take them
+
+#if HAS_BFLOAT16
+
+constexpr int64_t kSide = 16;   // columns of a tile
+constexpr int64_t kDepth = 32;  // bfloat16 numbers of each of them
+#if HAS_AMX
+constexpr int64_t kQueries = kTile;
+#else
+constexpr int64_t kQueries = Multiplier<bfloat16>::kRows;
+#endif
+
+int64_t scratch_of_pairs(int64_t longest, int64_t size) {
+  const int64_t padded = round_up(longest, kDepth);
+  return 2 * (2 * padded * size) + kQueries * (padded * (sizeof(float) + 2) + size * (sizeof(float) + 2));
+}
+
+// tiles [padded / 16, size / 32] of the keys, for Q · Kᵀ
+inline void lay_out_keys(const Head<bfloat16>& head, int64_t padded, bfloat16* to) {
+  for (int64_t j = 0; j < padded; j += kSide)
+    for (int64_t d = 0; d < head.size; d += kDepth) {
+      Floats rows[kSide];  // each of 16 pairs
+      for (int64_t row = 0; row < kSide; ++row)
+        rows[row] = j + row < head.length
+            ? *(const Floats*)(head.key + (j + row) * head.key_stride + d)
+            : Floats{};
+      transpose(rows);
+      std::memcpy(to + j * head.size + d * kSide, rows, sizeof rows);
+    }
+}
+
+// tiles [size / 16, padded / 32] of the values, for weights · V
+inline void lay_out_values(const Head<bfloat16>& head, int64_t padded, bfloat16* to) {
+  for (int64_t j = 0; j < padded; j += 2)
+    for (int64_t d = 0; d < head.size; d += kSide) {
+      __m512i pair[2];
+      for (int64_t odd = 0; odd < 2; ++odd) {
+        const bfloat16* const from = head.value + (j + odd) * head.value_stride + d;
+        pair[odd] = j + odd < head.length
+            ? _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)from))
+            : _mm512_setzero_si512();
+      }
+      _mm512_storeu_si512(
+          to + d * padded + j * kSide, _mm512_or_si512(pair[0], _mm512_slli_epi32(pair[1], 16)));
+    }
+}
 
 #if HAS_AMX
 
-constexpr int64_t kDepth = 32;  // bfloat16 columns of a tile
-
-int64_t scratch_of_tiles(int64_t longest, int64_t size) {
-  const int64_t padded = round_up(longest, kDepth);
-  return 2 * (2 * padded * size) + kTile * (padded * (sizeof(float) + 2) + size * (sizeof(float) + 2));
+// scores [16, padded] of queries [16, size]
+inline void score(
+    const bfloat16* queries, int64_t stride, int64_t, const bfloat16* keys, int64_t padded, int64_t size,
+    float* scores) {
+  for (int64_t j = 0; j < padded; j += kDepth) {  // two tiles at a time
+    const bfloat16* const left = keys + j * size;
+    const bfloat16* const right = left + kSide * size;
+    _tile_zero(0);
+    _tile_zero(1);
+    for (int64_t d = 0; d < size; d += kDepth) {
+      _tile_loadd(2, queries + d, 2 * stride);
+      _tile_loadd(3, left + d * kSide, 64);
+      _tile_loadd(4, right + d * kSide, 64);
+      _tile_dpbf16ps(0, 2, 3);
+      _tile_dpbf16ps(1, 2, 4);
+    }
+    _tile_stored(0, scores + j, 4 * padded);
+    _tile_stored(1, scores + j + kTile, 4 * padded);
+  }
 }
 
+// results [16, size] of weights [16, padded]
+inline void weigh(
+    const bfloat16* weights, int64_t, const bfloat16* values, int64_t padded, int64_t size,
+    float* results) {
+  score(weights, padded, 0, values, size, padded, results);
+}
+
+#else
+
+inline void score(
+    const bfloat16* queries, int64_t, int64_t rows, const bfloat16* keys, int64_t padded, int64_t size,
+    float* scores) {
+  for (int64_t j = 0; j < padded; j += kDepth) {
+    const bfloat16* const left = keys + j * size;
+    Multiplier<bfloat16>::sum(
+        queries, rows, size, left, left + kSide * size, nullptr, scores + j, padded);
+  }
+}
+
+inline void weigh(
+    const bfloat16* weights, int64_t rows, const bfloat16* values, int64_t padded, int64_t size,
+    float* results) {
+  score(weights, padded, rows, values, size, padded, results);
+}
+
+#endif
+
 // `size` is a multiple of 32
-void attend_in_tiles(const Head<bfloat16>& head, void* scratch) {
+void attend_in_pairs(const Head<bfloat16>& head, void* scratch) {
   const int64_t length = head.length, size = head.size, padded = round_up(length, kDepth);
-  char* keys = (char*)scratch;                             // tiles [padded / 16, size / 32]
-  char* values = keys + 2 * padded * size;                 // tiles [padded / 32, size / 16]
-  float* scores = (float*)(values + 2 * padded * size);    // [16, padded]
-  float* results = scores + kTile * padded;                // [16, size]
-  bfloat16* weights = (bfloat16*)(results + kTile * size);  // [16, padded]
-  bfloat16* queries = weights + kTile * padded;            // [16, size], where the text has fewer left
-  const int64_t deep = size / kDepth, broad = size / kTile;
-  const __m512i zero = _mm512_setzero_si512();
-
-  for (int64_t j = 0; j < padded; j += kTile)
-    for (int64_t d = 0; d < deep; ++d) {
-      Floats rows[kTile];  // each of 16 pairs
-      for (int64_t row = 0; row < kTile; ++row)
-        rows[row] = j + row < length
-            ? *(const Floats*)(head.key + (j + row) * head.key_stride + d * kDepth)
-            : Floats{};
-      transpose(rows);
-      std::memcpy(keys + (j / kTile * deep + d) * kTileBytes, rows, kTileBytes);
-    }
-  for (int64_t j = 0; j < padded; j += kDepth)
-    for (int64_t d = 0; d < broad; ++d)
-      for (int64_t pair = 0; pair < kTile; ++pair) {
-        __m512i row[2];
-        for (int64_t odd = 0; odd < 2; ++odd) {
-          const int64_t token = j + 2 * pair + odd;
-          const bfloat16* from = head.value + token * head.value_stride + d * kTile;
-          row[odd] =
-              token < length ? _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)from)) : zero;
-        }
-        _mm512_store_si512(
-            values + (j / kDepth * broad + d) * kTileBytes + pair * 64,
-            _mm512_or_si512(row[0], _mm512_slli_epi32(row[1], 16)));
-      }
-
-  for (int64_t first = 0; first < head.queries; first += kTile) {
-    const int64_t rows = std::min(kTile, head.queries - first);
+  bfloat16* keys = (bfloat16*)scratch;
+  bfloat16* values = keys + padded * size;
+  float* scores = (float*)(values + padded * size);           // [kQueries, padded]
+  float* results = scores + kQueries * padded;                // [kQueries, size]
+  bfloat16* weights = (bfloat16*)(results + kQueries * size);  // [kQueries, padded]
+  bfloat16* queries = weights + kQueries * padded;            // [kQueries, size], where they must lie together
+  lay_out_keys(head, padded, keys);
+  lay_out_values(head, padded, values);
+  for (int64_t first = 0; first < head.queries; first += kQueries) {
+    const int64_t rows = std::min<int64_t>(kQueries, head.queries - first);
     const bfloat16* query = head.query + first * head.query_stride;
     int64_t query_stride = head.query_stride;
-    if (rows < kTile) {
-      std::memset(queries, 0, 2 * kTile * size);
+    if (rows < kQueries || !HAS_AMX) {
+      std::memset(queries, 0, 2 * kQueries * size);
       for (int64_t row = 0; row < rows; ++row)
         std::memcpy(queries + row * size, query + row * query_stride, 2 * size);
       query = queries;
       query_stride = size;
     }
-    for (int64_t j = 0; j < padded; j += kDepth) {  // two tiles of scores at a time
-      const char* left = keys + j / kTile * deep * kTileBytes;
-      const char* right = left + deep * kTileBytes;
-      _tile_zero(0);
-      _tile_zero(1);
-      for (int64_t d = 0; d < deep; ++d) {
-        _tile_loadd(2, query + d * kDepth, 2 * query_stride);
-        _tile_loadd(3, left + d * kTileBytes, 64);
-        _tile_loadd(4, right + d * kTileBytes, 64);
-        _tile_dpbf16ps(0, 2, 3);
-        _tile_dpbf16ps(1, 2, 4);
-      }
-      _tile_stored(0, scores + j, 4 * padded);
-      _tile_stored(1, scores + j + kTile, 4 * padded);
-    }
-    float sums[kTile];
+    score(query, query_stride, rows, keys, padded, size, scores);
+    float sums[kQueries];
     for (int64_t row = 0; row < rows; ++row) {
       float* of = scores + row * padded;
       sums[row] = exponentials(of, length, padded, head.scaling);
@@ -214,20 +260,7 @@ void attend_in_tiles(const Head<bfloat16>& head, void* scratch) {
             weights + row * padded + j,
             (__m512i)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(of + j + 16), _mm512_loadu_ps(of + j)));
     }
-    for (int64_t d = 0; d < broad; d += 2) {
-      _tile_zero(0);
-      _tile_zero(1);
-      for (int64_t j = 0; j < padded; j += kDepth) {
-        const char* tiles = values + (j / kDepth * broad + d) * kTileBytes;
-        _tile_loadd(2, weights + j, 2 * padded);
-        _tile_loadd(3, tiles, 64);
-        _tile_loadd(4, tiles + kTileBytes, 64);
-        _tile_dpbf16ps(0, 2, 3);
-        _tile_dpbf16ps(1, 2, 4);
-      }
-      _tile_stored(0, results + d * kTile, 4 * size);
-      _tile_stored(1, results + (d + 1) * kTile, 4 * size);
-    }
+    weigh(weights, rows, values, padded, size, results);
     for (int64_t row = 0; row < rows; ++row) {
       const __m512 share = _mm512_set1_ps(1.0f / sums[row]);
       bfloat16* to = head.output + (first + row) * head.output_stride;
@@ -247,22 +280,22 @@ void attend_in_tiles(const Head<bfloat16>& head, void* scratch) {
 
 // ---- all heads of all texts
 
-bool in_tiles(int64_t size, bfloat16) {
-#if HAS_AMX
-  return size % kDepth == 0 && may_use_tiles;
+bool in_pairs(int64_t size, bfloat16) {
+#if HAS_BFLOAT16
+  return size % kDepth == 0;
 #else
   (void)size;
   return false;
 #endif
 }
-bool in_tiles(int64_t, float) { return false; }
+bool in_pairs(int64_t, float) { return false; }
 
 void attend_one(const Head<float>& head, bool, void* scratch) { attend_in_floats(head, scratch); }
-void attend_one(const Head<bfloat16>& head, bool tiles, void* scratch) {
-#if HAS_AMX
-  if (tiles) return attend_in_tiles(head, scratch);
+void attend_one(const Head<bfloat16>& head, bool pairs, void* scratch) {
+#if HAS_BFLOAT16
+  if (pairs) return attend_in_pairs(head, scratch);
 #endif
-  (void)tiles;
+  (void)pairs;
   attend_in_floats(head, scratch);
 }
 
@@ -271,22 +304,24 @@ void attend(
     const T* query, const T* key, const T* value, T* output, int64_t query_stride, int64_t key_stride,
     int64_t value_stride, const int64_t* starts, int64_t texts, int64_t heads, int64_t size,
     float scaling, bool firsts) {
-  const bool tiles = in_tiles(size, T{});
+  const bool pairs = in_pairs(size, T{});
   int64_t longest = 0;
   for (int64_t text = 0; text < texts; ++text)
     longest = std::max(longest, starts[text + 1] - starts[text]);
   int64_t bytes = scratch_of_floats(longest, size);
+#if HAS_BFLOAT16
+  if (pairs) bytes = scratch_of_pairs(longest, size);
+#endif
 #if HAS_AMX
   const TileShapes shapes;
-  if (tiles) bytes = scratch_of_tiles(longest, size);
 #endif
   int64_t next = 0;
   in_threads([&] {
     const Scratch scratch(bytes);
 #if HAS_AMX
-    if (tiles) _tile_loadconfig(&shapes);
+    if (pairs) _tile_loadconfig(&shapes);
 #endif
-    for_rest(next, texts * heads, [&](int64_t number) {
+    for_rest<4>(next, texts * heads, [&](int64_t number) {
       const int64_t text = number / heads, column = number % heads * size;
       const int64_t first = starts[text], length = starts[text + 1] - first;
       const int64_t asking = firsts ? text : first;
@@ -296,10 +331,10 @@ void attend(
               value + first * value_stride + column, query_stride, key_stride, value_stride,
               output + asking * heads * size + column, heads * size, firsts ? 1 : length, length,
               size, scaling},
-          tiles, scratch.bytes);
+          pairs, scratch.bytes);
     });
 #if HAS_AMX
-    if (tiles) _tile_release();
+    if (pairs) _tile_release();
 #endif
   });
 }

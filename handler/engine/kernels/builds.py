@@ -19,13 +19,18 @@ class Build:
 
 _AVX2 = frozenset({"avx2", "fma3", "f16c", "bmi", "bmi2", "lzcnt"})
 _AVX512 = _AVX2 | {"avx512_f", "avx512_bw", "avx512_cd", "avx512_dq", "avx512_vl"}
-_AMX = _AVX512 | {"avx512_bf16", "amx_tile", "amx_bf16", "amx_int8"}
+_VNNI = _AVX512 | {"avx512_vnni"}
+_BFLOAT16 = _VNNI | {"avx512_bf16"}
+_AMX = _BFLOAT16 | {"amx_tile", "amx_bf16", "amx_int8"}
+
+_V3, _V4 = "-march=x86-64-v3", "-march=x86-64-v4"
 
 # the best first
 BUILDS = {
-    "amx": Build(
-        ("-march=x86-64-v4", "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8"), _AMX
-    ),
-    "avx512": Build(("-march=x86-64-v4",), _AVX512),
-    "avx2": Build(("-march=x86-64-v3",), _AVX2),
+    "amx": Build((_V4, "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8"), _AMX),
+    "avx512_bf16": Build((_V4, "-mavx512vnni", "-mavx512bf16"), _BFLOAT16),
+    "avx512_vnni": Build((_V4, "-mavx512vnni"), _VNNI),
+    "avx512": Build((_V4,), _AVX512),
+    "avx_vnni": Build((_V3, "-mavxvnni"), _AVX2 | {"avx_vnni"}),
+    "avx2": Build((_V3,), _AVX2),
 }

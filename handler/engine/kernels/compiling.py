@@ -1,6 +1,6 @@
 """Compile the sources beside this file; needs the standard library alone, so that `setup.py` can use it.
 
-    compile_all(find_compiler(), Path("somewhere"))    # amx.so, avx512.so, avx2.so
+    compile_all(find_compiler(), Path("somewhere"))    # amx.so … avx2.so, see `BUILDS`
 
 Each library bears the digest of what it was made from as its build id: `made_from_these` knows it again.
 """

@@ -1,4 +1,4 @@
-// All layers of an encoder as BERT has it, in one call, on CPUs with AMX.
+// All layers of an encoder as BERT has it, in one call, on CPUs.
 //
 // Between the products of a layer little happens, and calling it step by step from Python would take a
 // lone text as long as computing it. Behind the last layer only the first token of each text is looked at,
@@ -6,10 +6,9 @@
 
 #include "floats.h"
 #include "kernels.h"
+#include "products.h"
 
 #include <initializer_list>
-
-#if HAS_AMX
 
 namespace {
 
@@ -30,7 +29,7 @@ struct Room {  // parts of one piece of memory, one after the other
 struct Parts {
   bfloat16 *states, *attended, *queries, *keys, *values, *context;  // [rows, size]
   bfloat16* wide;                                                   // [rows, widest]
-  int8_t* quantized;                                                // [rows, widest]
+  Quantized* quantized;                                               // [rows, widest]
   float* token_scales;                                              // [rows]
 
   Parts(Room& room, const Layer& layer, int64_t rows) {
@@ -38,7 +37,7 @@ struct Parts {
     for (bfloat16** part : {&states, &attended, &queries, &keys, &values, &context})
       *part = room.take<bfloat16>(rows * size);
     wide = room.take<bfloat16>(rows * widest(layer));
-    quantized = room.take<int8_t>(rows * widest(layer));
+    quantized = room.take<Quantized>(rows * widest(layer));
     token_scales = room.take<float>(rows);
   }
 };
@@ -57,8 +56,8 @@ void multiply(
   for (const auto& [product, results] : targets)
     if (product.scales)
       linear_int8(
-          parts.quantized, parts.token_scales, product.tiles, product.scales, product.bias, results, rows,
-          product.depth, product.columns, gelu);
+          parts.quantized, parts.token_scales, product.tiles, product.scales, product.starts,
+          product.bias, results, rows, product.depth, product.columns, gelu);
     else
       linear_bfloat16(
           x, product.tiles, product.bias, results, rows, product.depth, product.columns, gelu);
@@ -72,22 +71,15 @@ void add_and_norm(
 
 }  // namespace
 
-#endif
-
 extern "C" int64_t encode_scratch(const Layer* layers, int64_t rows) {
-#if HAS_AMX
   Room room{0};
   const Parts parts(room, *layers, rows);
   return room.taken;
-#else
-  return 0;
-#endif
 }
 
 extern "C" void encode(
     const Layer* layers, int64_t count, const void* hidden, void* firsts, const int64_t* starts,
     int64_t texts, int64_t heads, float scaling, void* scratch) {
-#if HAS_AMX
   const int64_t tokens = starts[texts], size = layers[0].query.depth;
   Room room{(uintptr_t)scratch};
   const Parts parts(room, layers[0], tokens);
@@ -119,5 +111,4 @@ extern "C" void encode(
     add_and_norm(parts.queries, parts.attended, layer.after_outer, to, rows, size);
     x = parts.states;
   }
-#endif
 }

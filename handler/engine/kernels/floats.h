@@ -9,9 +9,17 @@
 #include <cstring>
 #include <utility>
 
-#if defined(__AMX_BF16__) && defined(__AMX_INT8__) && defined(__AVX512BF16__)
 #include <immintrin.h>
+
+#if defined(__AMX_BF16__) && defined(__AMX_INT8__) && defined(__AVX512BF16__)
 #define HAS_AMX 1
+#else
+#define HAS_AMX 0
+#endif
+#if defined(__AVX512BF16__)
+#define HAS_BFLOAT16 1  // products of them
+#else
+#define HAS_BFLOAT16 0
 #endif
 
 namespace {
@@ -23,13 +31,17 @@ constexpr int kLanes = 16;
 #define LOW_HALVES 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define HIGH_HALVES 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #define LANES 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+#define FIRST_AND_THIRD 0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15
 #else
 constexpr int kLanes = 8;
 #define LOW_HALVES 0, 8, 1, 9, 2, 10, 3, 11
 #define HIGH_HALVES 4, 12, 5, 13, 6, 14, 7, 15
 #define LANES 0, 1, 2, 3, 4, 5, 6, 7
+#define FIRST_AND_THIRD 0, 2, 1, 3, 4, 6, 5, 7
 #endif
 typedef float Floats __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+typedef uint32_t Bits __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+typedef uint16_t Halves __attribute__((vector_size(2 * kLanes), aligned(2), may_alias));
 typedef int32_t Ints __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 
 constexpr Floats lane_numbers = {LANES};
@@ -53,8 +65,24 @@ inline void from_float(float value, bfloat16* to) {  // to the nearest, ties to 
   to->bits = value != value ? 0x7fc0 : uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
+template <typename T>
+inline T rounded(float value) {
+  T to;
+  from_float(value, &to);
+  return to;
+}
+
 inline int64_t round_up(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
+}
+
+// to the nearest, ties to even
+inline Ints to_whole(Floats x) {
+#if defined(__AVX512F__)
+  return (Ints)_mm512_cvtps_epi32((__m512)x);
+#else
+  return (Ints)_mm256_cvtps_epi32((__m256)x);
+#endif
 }
 
 // e^x for x ≤ 0 with a relative error below 1e-6: 2ⁿ · 2ᶠ, n whole, |f| ≤ ½, 2ᶠ by its series
@@ -81,9 +109,14 @@ inline Floats gelu_of(Floats x) {
   Floats near = x < bound ? x : bound;
   near = near > -bound ? near : -bound;
   const Floats square = near * near;
-  Floats series = Floats{} + 3.03633507e-11f;
-  for (const float term :
-       {-3.31458505e-09f, 1.59096885e-07f, -4.45167279e-06f, 8.14245068e-05f, -1.03758683e-03f, 9.58518591e-03f, -6.59846216e-02f, 3.98712575e-01f}) series = series * square + term;
+  // in pairs, so that few steps wait for the one before
+  const Floats fourth = square * square, eighth = fourth * fourth;
+  const Floats first = square * -6.59846216e-02f + 3.98712575e-01f;
+  const Floats second = square * -1.03758683e-03f + 9.58518591e-03f;
+  const Floats third = square * -4.45167279e-06f + 8.14245068e-05f;
+  const Floats last = square * -3.31458505e-09f + 1.59096885e-07f;
+  const Floats lower = second * fourth + first, upper = last * fourth + third;
+  const Floats series = (eighth * 3.03633507e-11f + upper) * eighth + lower;
   return x * (near * series + 0.5f);
 }
 
@@ -106,6 +139,15 @@ inline float sum_of(Floats x) {
   x += rotated<2>(x);
   return (x + rotated<1>(x))[0];
 }
+
+// a sum of numbers that come kLanes at a time, in the order that registers of 16 have, whatever these have
+struct Sum {
+  static constexpr int kParts = 16 / kLanes;
+  Floats parts[kParts] = {};
+
+  void add(Floats x, int64_t first) { parts[first / kLanes % kParts] += x; }
+  float total() const { return sum_of(kParts == 2 ? parts[0] + parts[kParts - 1] : parts[0]); }
+};
 
 inline float largest_of(Floats x) {
 #if defined(__AVX512F__)
@@ -135,24 +177,21 @@ inline void transpose(Floats* rows) {
 inline Floats load(const float* from) { return *(const Floats*)from; }
 inline void store(Floats x, float* to) { *(Floats*)to = x; }
 
-#if HAS_AMX
 inline Floats load(const bfloat16* from) {
-  const __m512i bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)from));
-  return (Floats)_mm512_slli_epi32(bits, 16);
-}
-inline void store(Floats x, bfloat16* to) {
-  _mm256_storeu_si256((__m256i*)to, (__m256i)_mm512_cvtneps_pbh((__m512)x));
-}
+#if defined(__AVX512F__)
+  return (Floats)((Bits)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)from)) << 16);
 #else
-inline Floats load(const bfloat16* from) {
-  Floats x;
-  for (int lane = 0; lane < kLanes; ++lane) x[lane] = to_float(from[lane]);
-  return x;
-}
-inline void store(Floats x, bfloat16* to) {
-  for (int lane = 0; lane < kLanes; ++lane) from_float(x[lane], to + lane);
-}
+  return (Floats)((Bits)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)from)) << 16);
 #endif
+}
+inline void store(Floats x, bfloat16* to) {  // to the nearest, ties to even
+#if defined(__AVX512BF16__)
+  _mm256_storeu_si256((__m256i*)to, (__m256i)_mm512_cvtneps_pbh((__m512)x));
+#else
+  const Bits bits = (Bits)x, rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+  *(Halves*)to = __builtin_convertvector(x == x ? rounded : Bits{} + 0x7fc0, Halves);
+#endif
+}
 
 struct Scratch {  // memory of one thread
   explicit Scratch(int64_t size) : bytes(std::aligned_alloc(64, round_up(size, 64))) {}

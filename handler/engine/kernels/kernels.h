@@ -6,8 +6,11 @@
 
 extern "C" {
 
-// whether `linear_…` and `encode` compute anything
-int has_tiles();
+// whether the system lets the process use the CPU's registers for tiles; where there are none it does
+int can_be_used();
+
+// whether `linear_bfloat16`, and `encode` in bfloat16, compute anything
+int multiplies_bfloat16();
 
 // x, results      bfloat16 [rows, depth] and [rows, columns]; columns are a multiple of 32
 // tiles           weights [columns / 16, depth / 32, 16, 32]; depth is a multiple of 32
@@ -17,14 +20,17 @@ void linear_bfloat16(
     int64_t columns, int64_t gelu);
 
 // from            bfloat16 [rows, depth], depth is a multiple of 64
-// to, scales      int8 [rows, depth], and what 1 stands for in each row
+// to, scales      [rows, depth] as this kind of CPU reads them, at most 2 bytes each, and what 1 stands for in
+//                 each row
 void quantize_tokens(const void* from, void* to, float* scales, int64_t rows, int64_t depth);
 
 // x, token_scales   of quantize_tokens
 // tiles, scales     weights [columns / 16, depth / 64, 16, 64], and what 1 stands for in each column
+// starts            −128 times the sum of each column's weights
 void linear_int8(
-    const void* x, const float* token_scales, const void* tiles, const float* scales, const float* bias,
-    void* results, int64_t rows, int64_t depth, int64_t columns, int64_t gelu);
+    const void* x, const float* token_scales, const void* tiles, const float* scales,
+    const int32_t* starts, const float* bias, void* results, int64_t rows, int64_t depth, int64_t columns,
+    int64_t gelu);
 
 // query, key, value   [tokens, heads, size], `…_stride` numbers from a token to the next
 // output              [tokens, heads, size], without gaps
@@ -55,6 +61,7 @@ void layer_norm_bfloat16(
 struct Product {  // a linear layer
   const void* tiles;
   const float* scales;  // null: in bfloat16
+  const int32_t* starts;
   const float* bias;
   int64_t depth, columns;
 };

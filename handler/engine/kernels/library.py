@@ -17,11 +17,12 @@ _POINTER, _WHOLE, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 
 
 class Product(ctypes.Structure):
-    """A linear layer: `weight` in tiles; `scales` of int8 weights, else None."""
+    """A linear layer: its weight in tiles; `scales` and `starts` of int8 weights, else None."""
 
     _fields_ = (
         ("tiles", _POINTER),
         ("scales", _POINTER),
+        ("starts", _POINTER),
         ("bias", _POINTER),
         ("depth", _WHOLE),
         ("columns", _WHOLE),
@@ -59,7 +60,7 @@ _ARGUMENTS = {
     "layer_norm_bfloat16": _LAYER_NORM,
     "linear_bfloat16": (_POINTER,) * 4 + (_WHOLE,) * 4,
     "quantize_tokens": (_POINTER,) * 3 + (_WHOLE,) * 2,
-    "linear_int8": (_POINTER,) * 6 + (_WHOLE,) * 4,
+    "linear_int8": (_POINTER,) * 7 + (_WHOLE,) * 4,
     "encode": (_POINTER, _WHOLE) + (_POINTER,) * 3 + (_WHOLE,) * 2 + (_FLOAT, _POINTER),
     "encode_scratch": (_POINTER, _WHOLE),
 }
@@ -75,7 +76,9 @@ class Kernels:
             getattr(self._library, function).argtypes = arguments
             getattr(self._library, function).restype = None
         self._library.encode_scratch.restype = _WHOLE
-        self.has_tiles = bool(self._library.has_tiles())
+        if not self._library.can_be_used():
+            raise OSError("the system does not let this process use them")
+        self.multiplies_bfloat16 = bool(self._library.multiplies_bfloat16())
 
     def attend(
         self,
@@ -168,13 +171,14 @@ class Kernels:
         values: torch.Tensor,
         tiles: torch.Tensor,
         scales: torch.Tensor,
+        starts: torch.Tensor,
         bias: torch.Tensor,
     ) -> torch.Tensor:
         """values · weightᵀ + bias for bfloat16 [..., depth] and weights from `quantize`."""
         values = self._rows_of(values)
         depth = values.shape[-1]
         rows = values.numel() // depth
-        quantized = torch.empty(rows, depth, dtype=torch.int8)
+        quantized = torch.empty(rows, depth, dtype=torch.int16)  # room for all kinds
         token_scales = torch.empty(rows)
         output = torch.empty(*values.shape[:-1], len(bias), dtype=torch.bfloat16)
         self._library.quantize_tokens(
@@ -185,6 +189,7 @@ class Kernels:
             token_scales.data_ptr(),
             tiles.data_ptr(),
             scales.data_ptr(),
+            starts.data_ptr(),
             bias.data_ptr(),
             output.data_ptr(),
             rows,
@@ -237,7 +242,7 @@ class Kernels:
 
 
 def as_tiles(weight: torch.Tensor) -> torch.Tensor:
-    """A weight [columns, depth] in bfloat16 or int8 as AMX reads it.
+    """A weight [columns, depth] in bfloat16 or int8 as the kernels read it.
 
     columns is a multiple of 32, depth of 32, in int8 of 64
     """
@@ -248,10 +253,14 @@ def as_tiles(weight: torch.Tensor) -> torch.Tensor:
     return tiles.permute(0, 2, 3, 1, 4).contiguous()
 
 
-def quantize(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A weight [columns, depth] in int8, and what 1 stands for in each column, [columns]."""
+def quantize(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A weight [columns, depth] in int8, what 1 stands for in each column, and where its sums start.
+
+    Some instructions multiply unsigned numbers alone: the kernels give them a token's plus 128.
+    """
     scales = weight.float().abs().amax(dim=1).clamp(min=1e-30) / 127
-    return (weight.float() / scales[:, None]).round().to(torch.int8), scales
+    whole = (weight.float() / scales[:, None]).round().to(torch.int8)
+    return whole, scales, -128 * whole.sum(dim=1, dtype=torch.int32)
 
 
 def _usable(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -268,6 +277,9 @@ def kernels(folder: Path = FOLDER) -> Kernels | None:
     for name, path in _usable(folder):
         try:
             return Kernels(name, path)
-        except (OSError, AttributeError):  # another OpenMP than torch's, or another C library
+        except (
+            OSError,
+            AttributeError,
+        ):  # another OpenMP than torch's, another C library, no tiles
             continue
     return None

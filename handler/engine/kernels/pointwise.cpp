@@ -31,14 +31,14 @@ void layer_norm(
         store(load(in + i) + load(added + row * size + i), out + i);
       in = out;
     }
-    Floats sums = Floats{}, squares = Floats{};
-    for (int64_t i = 0; i < size; i += kLanes) sums += load(in + i);
-    const float mean = sum_of(sums) / float(size);
+    Sum sum, squares;
+    for (int64_t i = 0; i < size; i += kLanes) sum.add(load(in + i), i);
+    const float mean = sum.total() / float(size);
     for (int64_t i = 0; i < size; i += kLanes) {
       const Floats x = load(in + i) - mean;
-      squares += x * x;
+      squares.add(x * x, i);
     }
-    const float scale = 1.0f / std::sqrt(sum_of(squares) / float(size) + epsilon);
+    const float scale = 1.0f / std::sqrt(squares.total() / float(size) + epsilon);
     for (int64_t i = 0; i < size; i += kLanes)
       store((load(in + i) - mean) * scale * load(weight + i) + load(bias + i), out + i);
   });

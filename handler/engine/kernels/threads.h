@@ -36,14 +36,13 @@ void in_shares(int64_t count, const Body& body) {
   in_threads([&] { for_share(count, body); });
 }
 
-// body(number) for what is left of 0 … count − 1, a few at a time; `next` is that of all threads, 0 at first
-template <typename Body>
+// body(number) for what is left of 0 … count − 1, `few` at a time; `next` is that of all threads, 0 at first
+template <int few, typename Body>
 void for_rest(int64_t& next, int64_t count, const Body& body) {
-  constexpr int64_t kFew = 4;
   for (;;) {
-    const int64_t first = __atomic_fetch_add(&next, kFew, __ATOMIC_RELAXED);
+    const int64_t first = __atomic_fetch_add(&next, few, __ATOMIC_RELAXED);
     if (first >= count) return;
-    for (int64_t number = first; number < count && number < first + kFew; ++number) body(number);
+    for (int64_t number = first; number < count && number < first + few; ++number) body(number);
   }
 }
 

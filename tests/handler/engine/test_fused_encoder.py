@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
+from compiled import missing, usable_build
 from handler.engine.classifier import Classifier
 from handler.engine.fused_encoder import FusedEncoder
-from handler.engine.kernels.library import Kernels, kernels
+from handler.engine.kernels import BUILDS, FOLDER
+from handler.engine.kernels.library import Kernels
 from handler.engine.loading import keep_head_exact, quantize_model
 from handler.values import Encoding
 
@@ -34,13 +37,21 @@ def texts(*lengths: int) -> list[Encoding]:
     return [Encoding(row, [0] * len(row), False) for row in rows]
 
 
-@pytest.fixture(autouse=True)
-def _tiles() -> Iterator[None]:
-    library = kernels()
-    if library is None or not library.has_tiles:
-        pytest.skip("this CPU has no AMX")
+@pytest.fixture(params=BUILDS)
+def build(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernels]:
+    """Each that this CPU can run, in the place of the best one."""
+    found = usable_build(request.param)
+    for module in ("attention", "classifier", "loading"):
+        monkeypatch.setattr(f"handler.engine.{module}.kernels", lambda: found)
     with torch.inference_mode():
-        yield
+        yield found
+
+
+@pytest.fixture(params=["bfloat16", "int8"])
+def precision(request: pytest.FixtureRequest, build: Kernels) -> str:
+    if request.param == "bfloat16" and not build.multiplies_bfloat16:
+        pytest.skip(f"{build.name} multiplies no bfloat16")
+    return str(request.param)
 
 
 def model(architecture: str, precision: str, **changes: Any) -> PreTrainedModel:
@@ -58,68 +69,86 @@ def model(architecture: str, precision: str, **changes: Any) -> PreTrainedModel:
 
 
 def logits(
-    made: PreTrainedModel, some: list[Encoding], fused: bool, patch: pytest.MonkeyPatch
+    made: PreTrainedModel, some: list[Encoding], fused: bool, build: Kernels
 ) -> torch.Tensor:
     """Of a classifier that is fused, or is not, and says so."""
-    if not fused:
-        patch.setattr(FusedEncoder, "__init__", lambda *_: (_ for _ in ()).throw(ValueError("no")))
     classifier = Classifier(made, CPU, 1)
-    classifier.speed_up(LONGEST)
-    patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        if not fused:
+            patch.setattr(FusedEncoder, "__init__", Mock(side_effect=ValueError("no")))
+        classifier.speed_up(LONGEST)
     assert classifier.forward == "packed"
-    assert classifier.attention == ("encoder amx" if fused else "kernel amx")
+    assert classifier.attention == f"{'encoder' if fused else 'kernel'} {build.name}"
     found, problems = classifier(some)
     assert not any(problems)
     return found
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
 @pytest.mark.parametrize(
     "architecture", ["bert", "distilbert", "roberta", "xlm-roberta", "camembert", "electra"]
 )
-def test_it_is_what_its_modules_are(
-    architecture: str, precision: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_is_what_its_modules_are(architecture: str, precision: str, build: Kernels) -> None:
     for lengths in [(1,), (80,), (3, 1, 80, 17, 16, 15, 2, 33), (1, 1, 1), (5,) * 70]:
         some = texts(*lengths)
-        own = logits(model(architecture, precision), some, False, monkeypatch)
-        fused = logits(model(architecture, precision), some, True, monkeypatch)
+        own = logits(model(architecture, precision), some, False, build)
+        fused = logits(model(architecture, precision), some, True, build)
         assert own.std() > 0.1
         torch.testing.assert_close(fused, own, atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
-def test_neighbours_change_nothing(precision: str) -> None:
+def test_neighbours_change_nothing(precision: str, build: Kernels) -> None:
     classifier = Classifier(model("bert", precision), CPU, 0)
     classifier.speed_up(LONGEST)
-    assert classifier.attention == "encoder amx"
+    assert classifier.attention == f"encoder {build.name}"
     some = texts(3, 1, 80, 17, 16, 15, 2, 33)
     alone = torch.cat([classifier([text])[0] for text in some])
     torch.testing.assert_close(classifier(some)[0], alone, atol=1e-6, rtol=1e-6)
+
+
+@torch.inference_mode()
+def test_int8_gives_the_same_bits_on_every_kind_of_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But on one with AMX, which adds the products of attention in another order."""
+    some = texts(3, 1, 80, 17, 16, 15, 2, 33)
+    found = []
+    for name in sorted(set(BUILDS) - {"amx"}):
+        if missing(name):
+            continue
+        library = Kernels(name, FOLDER / f"{name}.so")
+        for module in ("attention", "classifier", "loading"):
+            monkeypatch.setattr(f"handler.engine.{module}.kernels", lambda found=library: found)
+        for heads in (4, 8):  # in pairs, where the CPU can, and in floats
+            found.append(
+                logits(model("bert", "int8", num_attention_heads=heads), some, True, library)
+            )
+    if len(found) < 4:
+        pytest.skip("this CPU runs fewer than two of the builds")
+    for one, another in zip(found, found[2:], strict=False):
+        assert torch.equal(one, another)
 
 
 @pytest.mark.parametrize(
     "changes",
     [{"hidden_act": "relu"}, {"hidden_act": "gelu_new"}, {"intermediate_size": 200}],
 )
-def test_an_encoder_of_another_kind_stays_as_it_is(changes: dict[str, Any]) -> None:
-    classifier = Classifier(model("bert", "bfloat16", **changes), CPU, 0)
+def test_an_encoder_of_another_kind_stays_as_it_is(changes: dict[str, Any], build: Kernels) -> None:
+    classifier = Classifier(model("bert", "int8", **changes), CPU, 0)
     classifier.speed_up(LONGEST)
-    assert classifier.attention == "kernel amx"
+    assert classifier.attention == f"kernel {build.name}"
     assert classifier(texts(3, 9))[0].isfinite().all()
 
 
-def test_heads_of_any_size_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("heads", [8, 4, 2])  # of 16, 32 and 64 numbers
+def test_heads_of_any_size_are_right(heads: int, build: Kernels) -> None:
     some = texts(3, 80, 17)
-    own = logits(model("bert", "bfloat16", num_attention_heads=8), some, False, monkeypatch)
-    fused = logits(model("bert", "bfloat16", num_attention_heads=8), some, True, monkeypatch)
+    own = logits(model("bert", "int8", num_attention_heads=heads), some, False, build)
+    fused = logits(model("bert", "int8", num_attention_heads=heads), some, True, build)
     torch.testing.assert_close(fused, own, atol=1e-6, rtol=1e-6)
 
 
 def test_one_that_would_answer_differently_is_put_back(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    build: Kernels, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    made = model("bert", "bfloat16")
+    made = model("bert", "int8")
     encoder = made.base_model.encoder
     encode = Kernels.encode
     monkeypatch.setattr(Kernels, "encode", lambda *_: encode(*_) + 1)
@@ -128,4 +157,4 @@ def test_one_that_would_answer_differently_is_put_back(
         classifier.speed_up(LONGEST)
     assert "keeps its own encoder: its logits would differ by" in caplog.text
     assert made.base_model.encoder is encoder
-    assert classifier.attention == "kernel amx"
+    assert classifier.attention == f"kernel {build.name}"

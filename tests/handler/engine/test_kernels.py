@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers.activations import GELUActivation
 
-from compiled import needs_kernels
+from compiled import needs_kernels, usable_build
 from handler.engine.kernels import BUILDS, FOLDER
 from handler.engine.kernels import library as opened
 from handler.engine.kernels.library import Kernels, as_tiles, kernels, quantize
@@ -18,11 +18,7 @@ from handler.engine.modules import QuantizedLinear, Replacement, faster
 
 @pytest.fixture(params=BUILDS)
 def library(request: pytest.FixtureRequest) -> Kernels:
-    found = torch.cpu.get_capabilities()
-    path = FOLDER / f"{request.param}.so"
-    if not path.exists() or not all(found.get(need) for need in BUILDS[request.param].needs):
-        pytest.skip(f"no {request.param} here")
-    return Kernels(request.param, path)
+    return usable_build(str(request.param))
 
 
 @pytest.mark.parametrize("shape", [(1,), (16,), (7, 33), (3, 5, 64)])
@@ -56,8 +52,6 @@ def test_layer_norm(library: Kernels, dtype: torch.dtype, tolerance: float, size
 @pytest.mark.parametrize("rows", [1, 31, 32, 33, 300])
 @pytest.mark.parametrize(("depth", "columns"), [(64, 32), (384, 1536), (128, 224)])
 def test_int8_products(library: Kernels, rows: int, depth: int, columns: int) -> None:
-    if not library.has_tiles:
-        pytest.skip("this build has none")
     torch.manual_seed(0)
     linear = nn.Linear(depth, columns)
     values = torch.randn(1, rows, depth).bfloat16()
@@ -68,25 +62,53 @@ def test_int8_products(library: Kernels, rows: int, depth: int, columns: int) ->
     assert (found.float() - expected).abs().max() < 0.03 * expected.abs().max()
 
 
-def test_a_token_is_quantized_alone(library: Kernels) -> None:
-    if not library.has_tiles:
+@pytest.mark.parametrize("rows", [1, 13, 300])
+def test_sums_of_int8_are_exact(library: Kernels, rows: int) -> None:
+    """With the largest numbers, of which some instructions would cut the sums of pairs off."""
+    depth = 512
+    signs = torch.randint(0, 2, (rows, depth)) * 2.0 - 1
+    values = (signs * torch.randint(126, 128, (rows, depth))).bfloat16()  # as they are: 127 is 127
+    values[:, 0] = 127
+    weight = torch.randint(-127, 128, (64, depth)).float()
+    weight[::2] = 127
+    weight[:, 0] = 127
+    whole, scales, starts = quantize(weight)
+    assert torch.equal(whole.float(), weight)
+    bias = -(values[0].double() @ weight.double().T).float()  # so that no result is rounded much
+    found = library.linear_int8(values, as_tiles(whole), scales, starts, bias)
+    assert found[0].abs().max() == 0
+    expected = values.double() @ weight.double().T + bias
+    assert torch.equal(found, expected.float().bfloat16())
+
+
+@pytest.mark.parametrize("rows", [1, 12, 13, 300])
+@pytest.mark.parametrize(("depth", "columns"), [(32, 32), (384, 1536)])
+def test_bfloat16_products(library: Kernels, rows: int, depth: int, columns: int) -> None:
+    if not library.multiplies_bfloat16:
         pytest.skip("this build has none")
-    weight, scales = quantize(torch.randn(32, 64))
+    torch.manual_seed(0)
+    values, weight = torch.randn(rows, depth).bfloat16(), torch.randn(columns, depth).bfloat16()
+    bias = torch.randn(columns)
+    found = library.linear_bfloat16(values, as_tiles(weight), bias)
+    expected = values.float() @ weight.float().T + bias
+    torch.testing.assert_close(found.float(), expected, atol=2**-7, rtol=2**-7)
+
+
+def test_a_token_is_quantized_alone(library: Kernels) -> None:
+    weight, scales, starts = quantize(torch.randn(32, 64))
     tiles = as_tiles(weight)
     small = torch.randn(1, 64).bfloat16()
     together = torch.cat([small, small * 1000])
-    alone = library.linear_int8(small, tiles, scales, torch.zeros(32))
-    beside = library.linear_int8(together, tiles, scales, torch.zeros(32))
+    alone = library.linear_int8(small, tiles, scales, starts, torch.zeros(32))
+    beside = library.linear_int8(together, tiles, scales, starts, torch.zeros(32))
     assert torch.equal(alone[0], beside[0])
 
 
 def test_tokens_of_zeros_give_the_bias(library: Kernels) -> None:
-    if not library.has_tiles:
-        pytest.skip("this build has none")
-    weight, scales = quantize(torch.randn(32, 64))
+    weight, scales, starts = quantize(torch.randn(32, 64))
     tiles = as_tiles(weight)
     bias = torch.arange(32.0)
-    found = library.linear_int8(torch.zeros(2, 64).bfloat16(), tiles, scales, bias)
+    found = library.linear_int8(torch.zeros(2, 64).bfloat16(), tiles, scales, starts, bias)
     assert torch.equal(found.float(), bias.expand(2, 32))
 
 

@@ -77,7 +77,7 @@ def test_bfloat16_keeps_labels_and_probabilities(
     pipeline, found = probabilities(model, texts, precision="auto", token_budget=2048)
     assert pipeline.precision == "bfloat16"
     assert (found.argmax(1) == exact.argmax(1)).float().mean() >= 0.998
-    assert (found - exact).abs().max() <= 0.03
+    assert (found - exact).abs().max() <= 0.04
 
 
 @pytest.mark.usefixtures("_int8")
@@ -132,7 +132,9 @@ def test_auto_is_what_the_gpu_multiplies(
 
 def test_int8_without_a_kernel_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("handler.engine.devices.kernels", lambda: None)
-    with pytest.raises(LoadError, match="int8 needs a CPU with AMX.*--precision auto"):
+    with pytest.raises(
+        LoadError, match="int8 needs a CPU and an archive with kernels.*--precision auto"
+    ):
         choose_precision("int8", CPU)
 
 
