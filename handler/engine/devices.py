@@ -31,8 +31,8 @@ def choose_precision(precision: str, device: torch.device) -> str:
     """What `auto` stands for on a device; LoadError where a precision cannot be had there."""
     if precision == "int8" and not multiplies_int8(device):
         raise LoadError(
-            f"precision int8 needs a CPU and an archive with kernels for it, and this is {device}; "
-            "package the model with --precision auto, or on a machine with a C++ compiler"
+            "precision int8 needs a CPU with AVX2 and an archive with kernels for it, and this is "
+            f"{device}; package the model with --precision auto, or on a machine with a C++ compiler"
         )
     if precision != "auto":
         return precision

@@ -170,7 +170,7 @@ def faster(module: nn.Module, kernels: Kernels | None) -> nn.Module | None:
         is_bfloat16 = module.weight.dtype == torch.bfloat16 and _divisible(module, depth=32)
         if kernels and kernels.multiplies_bfloat16 and is_bfloat16:
             return TiledLinear(module, kernels)
-        return PrepackedLinear(module) if torch.backends.mkldnn.enabled else None
+        return PrepackedLinear(module) if _prepacks(module.weight.dtype) else None
     if kernels and type(module) is GELUActivation:
         return Gelu(kernels)
     if kernels and type(module) is nn.LayerNorm and _fits(module):
@@ -195,6 +195,12 @@ def quantized(module: nn.Module, kernels: Kernels) -> nn.Module | None:
     if type(module) is not nn.Linear or not _divisible(module, depth=64):
         return None
     return QuantizedLinear(module, kernels)
+
+
+def _prepacks(dtype: torch.dtype) -> bool:
+    """Whether oneDNN multiplies this type here; bfloat16 wants AVX-512."""
+    in_bfloat16 = torch.cpu.get_capabilities().get("avx512_bw", False)
+    return torch.backends.mkldnn.enabled and (dtype != torch.bfloat16 or in_bfloat16)
 
 
 def _divisible(linear: nn.Linear, depth: int) -> bool:

@@ -104,6 +104,17 @@ def test_a_token_is_quantized_alone(library: Kernels) -> None:
     assert torch.equal(alone[0], beside[0])
 
 
+@pytest.mark.parametrize("place", [0, 15, 60])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
+def test_what_is_no_number_stays_none(library: Kernels, value: str, place: int) -> None:
+    whole, scales, starts = quantize(torch.randn(32, 64))
+    values = torch.randn(3, 64).bfloat16()
+    values[1, place] = float(value)
+    found = library.linear_int8(values, as_tiles(whole), scales, starts, torch.zeros(32))
+    assert not found[1].isfinite().any()
+    assert found[[0, 2]].isfinite().all()
+
+
 def test_tokens_of_zeros_give_the_bias(library: Kernels) -> None:
     weight, scales, starts = quantize(torch.randn(32, 64))
     tiles = as_tiles(weight)
