@@ -199,8 +199,9 @@ def quantized(module: nn.Module, kernels: Kernels) -> nn.Module | None:
 
 def _prepacks(dtype: torch.dtype) -> bool:
     """Whether oneDNN multiplies this type here; bfloat16 wants AVX-512."""
-    in_bfloat16 = torch.cpu.get_capabilities().get("avx512_bw", False)
-    return torch.backends.mkldnn.enabled and (dtype != torch.bfloat16 or in_bfloat16)
+    if dtype == torch.bfloat16 and not torch.cpu.get_capabilities().get("avx512_bw"):
+        return False
+    return bool(torch.backends.mkldnn.enabled)
 
 
 def _divisible(linear: nn.Linear, depth: int) -> bool:
