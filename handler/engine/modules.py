@@ -167,10 +167,11 @@ class Replacement:
 def faster(module: nn.Module, kernels: Kernels | None) -> nn.Module | None:
     """What computes the same as a module in less time; None where nothing does."""
     if type(module) is nn.Linear:
-        is_bfloat16 = module.weight.dtype == torch.bfloat16 and _divisible(module, depth=32)
-        if kernels and kernels.multiplies_bfloat16 and is_bfloat16:
+        dtype = module.weight.dtype
+        in_tiles = kernels and kernels.multiplies_bfloat16 and dtype == torch.bfloat16
+        if kernels and in_tiles and _divisible(module, depth=32):
             return TiledLinear(module, kernels)
-        return PrepackedLinear(module) if _prepacks(module.weight.dtype) else None
+        return PrepackedLinear(module) if _prepacks(dtype) else None
     if kernels and type(module) is GELUActivation:
         return Gelu(kernels)
     if kernels and type(module) is nn.LayerNorm and _fits(module):

@@ -46,9 +46,8 @@ typedef Quantized QuantizedLanes
 
 // kLanes whole numbers from −127 to 127
 inline void store(Ints whole, Quantized* to) {
-#if !HAS_AMX && !defined(__AVX512VNNI__) && !defined(__AVXVNNI__)
-  whole = __builtin_shufflevector(whole, whole, FIRST_AND_THIRD);
-#endif
+  if constexpr (sizeof(Quantized) == 2)
+    whole = __builtin_shufflevector(whole, whole, FIRST_AND_THIRD);
   *(QuantizedLanes*)to = __builtin_convertvector(whole + kOffset, QuantizedLanes);
 }
 
@@ -131,9 +130,6 @@ inline Four weights_of(const T* from) {
   return {*(const Ints*)from};
 }
 
-inline Floats add_products(Floats sums, Four x, Four weights, float) {
-  return sums + (Floats)x.values * (Floats)weights.values;
-}
 #if defined(__AVX512BF16__)
 inline Floats add_products(Floats sums, Four x, Four weights, bfloat16) {
   return (Floats)_mm512_dpbf16_ps((__m512)sums, (__m512bh)x.values, (__m512bh)weights.values);
