@@ -76,8 +76,14 @@ class Nginx:
 
     def end(self, *, gracefully: bool) -> None:
         """Have it end: after it has answered what it was asked, or at once."""
-        if self.process and self.process.poll() is None:
+        if self.process is None:
+            return
+        if self.process.poll() is None:
             self.process.send_signal(signal.SIGQUIT if gracefully else signal.SIGTERM)
+            return
+        # workers of one that was killed live on, and take requests that nobody watches over any more
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def _workers(self) -> list[psutil.Process]:
         """Those that take requests; one that leaves says so in its title."""

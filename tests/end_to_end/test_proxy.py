@@ -447,9 +447,13 @@ def _is_refused(front: Proxy) -> bool:
 
 def test_it_ends_with_nginx_and_nginx_with_it(fake: Fake, tmp_path: Path) -> None:
     with proxy(tmp_path, fake.config) as front:
+        workers = front.nginx().children()
+        assert workers
         front.nginx().kill()
         assert front.process.wait(PATIENCE) == 1
         assert "Error: nginx has ended by itself (-9)" in front.said.read_text()
+        _, alive = psutil.wait_procs(workers, PATIENCE)
+        assert not alive
     (tmp_path / "again").mkdir()
     with proxy(tmp_path / "again", fake.config) as front:
         family = [front.nginx(), *front.nginx().children()]
