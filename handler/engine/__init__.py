@@ -8,6 +8,7 @@ packing         padding-free forward: a micro-batch is one row of tokens
 attention       of texts that lie in a row, each within itself
 modules         modules that compute on CPUs what torch's own do, in less time, or the same in any batch
 fused_encoder   a whole encoder in one call
+encoders/       what encoders are made of, and what positions do to their attention
 model_inputs    what a model reads, checked before it goes to the device
 trial           a change is kept only where random texts get the same as before
 random_texts    those texts

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from typing import Protocol
 
 import torch
 from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-from .kernels import kernels
+from .kernels import NO_POSITIONS, Positions, kernels
 
 _HEAD_MULTIPLE = 8  # of the sizes of heads that GPUs have kernels for
 _NO_MASK = 0
@@ -22,8 +23,24 @@ _varlen_attn: Callable[..., torch.Tensor] = (
     else varlen_attn
 )
 
-# query, key, value [tokens, heads, size], where texts lie, scaling → [tokens, heads, size]
-Attend = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, "Packing", float], torch.Tensor]
+
+class Attend(Protocol):
+    """What computes attention within each text of a row of tokens."""
+
+    def __call__(
+        self,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        packing: Packing,
+        scaling: float,
+        positions: Positions = NO_POSITIONS,
+    ) -> torch.Tensor:
+        """[tokens, heads, size] each, and so is what is returned; NotPackable where it cannot."""
+
+
+class NotPackable(Exception):
+    """A model computes something that texts in a row would change; it is served with padding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +83,29 @@ def choose_attention(device: torch.device, dtype: torch.dtype) -> tuple[str, Att
 
 
 def attend_kernel(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, packing: Packing, scaling: float
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    packing: Packing,
+    scaling: float,
+    positions: Positions = NO_POSITIONS,
 ) -> torch.Tensor:
     """Ours, in C++."""
     library = kernels()
     assert library is not None
-    return library.attend(query, key, value, packing.starts, scaling)
+    return library.attend(query, key, value, packing.starts, scaling, positions)
 
 
 def attend_runs(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, packing: Packing, scaling: float
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    packing: Packing,
+    scaling: float,
+    positions: Positions = NO_POSITIONS,
 ) -> torch.Tensor:
     """torch's, called once for each run of neighbours of one length."""
+    _refuse_distances(positions)
     output = torch.empty_like(query)
     start = 0
     for length, run in groupby(packing.lengths):
@@ -85,31 +113,49 @@ def attend_runs(
         stop = start + texts * length
         shape = (texts, length, *query.shape[1:])
         q, k, v = (tensor[start:stop].view(shape).transpose(1, 2) for tensor in (query, key, value))
-        attended = scaled_dot_product_attention(q, k, v, scale=scaling)
+        mask = _within(length, positions.window)
+        attended = scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
         output[start:stop].view(shape).copy_(attended.transpose(1, 2))
         start = stop
     return output
 
 
 def attend_flash(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, packing: Packing, scaling: float
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    packing: Packing,
+    scaling: float,
+    positions: Positions = NO_POSITIONS,
 ) -> torch.Tensor:
     """torch's for texts of different lengths, on GPUs, in half precision.
 
     The keys of a text are never split among blocks where torch can be told so: whether they are would
     depend on the longest neighbour, and with it the order of sums.
     """
+    _refuse_distances(positions)
     longest = max(packing.lengths)
     starts = packing.starts
     query_, key_, value_ = _widened(query, key, value)
-    output = _varlen_attn(query_, key_, value_, starts, starts, longest, longest, scale=scaling)
+    window = (positions.window, positions.window)
+    output = _varlen_attn(
+        query_, key_, value_, starts, starts, longest, longest, scale=scaling, window_size=window
+    )
     return output[..., : query.shape[-1]]
 
 
 def attend_efficient(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, packing: Packing, scaling: float
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    packing: Packing,
+    scaling: float,
+    positions: Positions = NO_POSITIONS,
 ) -> torch.Tensor:
     """The same on GPUs by the memory-efficient kernel, in every precision."""
+    _refuse_distances(positions)
+    if positions.window >= 0:
+        raise NotPackable("its tokens see their neighbours alone, and this GPU's attention all")
     longest = max(packing.lengths)
     starts = packing.starts
     row = (tensor[None] for tensor in _widened(query, key, value))
@@ -118,6 +164,19 @@ def attend_efficient(
     )[0]
     assert isinstance(output, torch.Tensor)
     return output[0, ..., : query.shape[-1]]
+
+
+def _refuse_distances(positions: Positions) -> None:
+    if positions.distances:
+        raise NotPackable("its attention knows distances, which only the kernels for CPUs do")
+
+
+def _within(length: int, window: int) -> torch.Tensor | None:
+    """Which tokens see each other, [length, length]; None where all do."""
+    if not 0 <= window < length - 1:
+        return None
+    places = torch.arange(length)
+    return (places[:, None] - places).abs() <= window
 
 
 def _widened(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -193,7 +193,7 @@ class Classifier:
         if not self._pack(trial):
             self._separate(trial)
         elif self._packed and library:
-            fused = partial(FusedEncoder, self._model.base_model, library)
+            fused = partial(FusedEncoder, self._packed, library)
             if reason := trial.differs(fused, self._packed):
                 logger.info("%s keeps its own encoder: %s", self.architecture, reason)
             else:

@@ -1,4 +1,4 @@
-"""A whole encoder in one call, where it is built as BERT's and its products are in tiles."""
+"""A whole encoder in one call, where it is built as BERT's or ModernBERT's, of products in tiles."""
 
 from __future__ import annotations
 
@@ -8,109 +8,107 @@ import torch
 from torch import nn
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
-from .attention import Packing
-from .kernels import Kernels, Layer, Norm, Product
+from .encoders import NORMS, PRODUCTS, Absolute, Columns, Rotary
+from .kernels import Encoder, Kernels, Layer, Norm, Positions, Product
 from .modules import Gelu, LayerNorm, QuantizedLinear, TiledLinear
+from .packing import PackedModel, pools_mean
 
-# where the parts of a layer are in BERT and its kin, and in DistilBERT
-_BERT = {
-    "query": "attention.self.query",
-    "key": "attention.self.key",
-    "value": "attention.self.value",
-    "attended": "attention.output.dense",
-    "after_attention": "attention.output.LayerNorm",
-    "inner": "intermediate.dense",
-    "activation": "intermediate.intermediate_act_fn",
-    "outer": "output.dense",
-    "after_outer": "output.LayerNorm",
-}
-_DISTILBERT = {
-    "query": "attention.q_lin",
-    "key": "attention.k_lin",
-    "value": "attention.v_lin",
-    "attended": "attention.out_lin",
-    "after_attention": "sa_layer_norm",
-    "inner": "ffn.lin1",
-    "activation": "ffn.activation",
-    "outer": "ffn.lin2",
-    "after_outer": "output_layer_norm",
-}
-_PRODUCTS = ("query", "key", "value", "attended", "inner", "outer")
-_NORMS = ("after_attention", "after_outer")
-_KINDS = (("encoder", _BERT), ("transformer", _DISTILBERT))
+_TILE = 16  # columns of a weight that lie together
 
 
 class FusedEncoder(nn.Module):
-    """Packed hidden states become those of the first token of each text.
+    """Packed hidden states become those that a head looks at.
 
-    It takes the place of `base`'s encoder, until `undo`; ValueError where that is built in another way.
+    It takes the place of a packed model's encoder, until `undo`; ValueError where that is built in
+    another way.
     """
 
-    def __init__(self, base: Any, kernels: Kernels) -> None:
+    def __init__(self, packed: PackedModel, kernels: Kernels) -> None:
         super().__init__()
-        self._base = [base]  # in a list, so that it is no part of this module
-        self._name, self._encoder, parts = _find(base)
-        self._layers = (Layer * len(parts))(*map(_as_layer, parts))
-        self._heads = base.config.num_attention_heads
-        size = parts[0]["query"].columns // self._heads
-        self._scaling = size**-0.5
+        self._packed = [packed]  # in a list, so that it is no part of this module
         self._kernels = kernels
+        if not (parts := packed.parts):
+            raise ValueError("no encoder that can be fused")
+        kind = Rotary if parts.names[0] == "layers" else Absolute
+        self._positions = packed.distances or kind(packed.base, parts)
+        self._filled: list[Positions] = []  # those that layers have
+        self._kept: list[torch.Tensor] = []  # what pointers point to
+        made: dict[int, Layer] = {}  # a layer may come again
+        for layer in parts.layers:
+            if id(layer["outer"]) not in made:
+                made[id(layer["outer"])] = self._as_layer(layer)
+        layers = [made[id(layer["outer"])] for layer in parts.layers]
+        self._before = parts.before
+        self._layers = (Layer * len(layers))(*layers)
+        base = packed.base
+        self._encoder = Encoder(
+            layers=self._layers,
+            count=len(layers),
+            heads=base.config.num_attention_heads,
+            scaling=self._positions.scaling,
+            adds_sums=parts.adds_sums,
+            gated=parts.gated,
+            firsts=not pools_mean(base),
+        )
         # kept: new memory costs more than its use
         self._scratch = torch.empty(0, dtype=torch.uint8)
-        setattr(base, self._name, self)
+        self._own = {name: getattr(base, name) for name in parts.names}
+        if parts.names[0] == "layers":  # what a model goes through itself
+            self.attention_type = base.config.layer_types[0]
+            base.layers, base.final_norm = nn.ModuleList([self]), nn.Identity()
+        else:
+            setattr(base, parts.names[0], self)
 
-    def forward(
-        self, hidden_states: torch.Tensor, *, packing: Packing, **_: Any
-    ) -> BaseModelOutputWithPastAndCrossAttentions:
-        """[1, tokens, size] → [1, texts, size], bfloat16."""
-        hidden = hidden_states[0]
-        needed = self._kernels.encode_scratch(self._layers, len(hidden))
+    def forward(self, hidden_states: torch.Tensor, *_: Any, **__: Any) -> Any:
+        """[1, tokens, size] → [texts, 1, size] of first tokens, or all, bfloat16."""
+        packing = self._packed[0].packing
+        hidden = hidden_states[0] if self._before is None else self._before(hidden_states[0])
+        positions = self._positions.for_texts(max(packing.lengths))
+        if positions is not self._filled:
+            self._filled = positions
+            for layer, of_layer in zip(self._layers, positions, strict=True):
+                layer.positions = of_layer
+        needed = self._kernels.encode_scratch(self._encoder, len(hidden))
         if len(self._scratch) < needed:
             self._scratch = torch.empty(needed, dtype=torch.uint8)
-        firsts = self._kernels.encode(
-            self._layers, hidden, packing.starts, self._heads, self._scaling, self._scratch
+        found = self._kernels.encode(self._encoder, hidden, packing.starts, self._scratch)
+        found = found[:, None] if self._encoder.firsts else found[None]
+        if "layers" in self._own:
+            return found
+        return BaseModelOutputWithPastAndCrossAttentions(
+            last_hidden_state=found, hidden_states=(found,)
         )
-        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=firsts[None])
 
     def undo(self) -> None:
         """Put the model's own encoder back."""
-        setattr(self._base[0], self._name, self._encoder)
+        for name, module in self._own.items():
+            setattr(self._packed[0].base, name, module)
+
+    def _as_layer(self, layer: dict[str, Any]) -> Layer:
+        if type(layer["activation"]) is not Gelu:
+            raise ValueError("its activation is none of the kernels'")
+        products = {name: self._as_product(layer[name]) for name in PRODUCTS}
+        if len({bool(product.scales) for product in products.values()}) > 1:
+            raise ValueError("its products are of more than one kind")
+        return Layer(**products, **{name: _as_norm(layer[name]) for name in NORMS})
+
+    def _as_product(self, part: Any) -> Product:
+        linear = part.linear if isinstance(part, Columns) else part
+        if not isinstance(linear, TiledLinear | QuantizedLinear):
+            raise ValueError("its products are none of the kernels'")
+        of_columns = [linear.bias]
+        if isinstance(linear, QuantizedLinear):
+            of_columns += [linear.scales, linear.starts]
+        tiles = linear.tiles
+        if isinstance(part, Columns):
+            tiles = tiles[part.numbers[::_TILE] // _TILE]
+            of_columns = [each[part.numbers] for each in of_columns]
+        self._kept += [tiles, *of_columns]
+        bias, scales, starts = ([each.data_ptr() for each in of_columns] + [None, None])[:3]
+        return Product(tiles.data_ptr(), scales, starts, bias, linear.depth, len(of_columns[0]))
 
 
-def _find(base: nn.Module) -> tuple[str, nn.Module, list[dict[str, Any]]]:
-    """The encoder's name, itself, and the parts of each of its layers."""
-    for name, paths in _KINDS:
-        try:
-            encoder = base.get_submodule(name)
-            parts = [
-                {part: layer.get_submodule(path) for part, path in paths.items()}
-                for layer in encoder.get_submodule("layer").children()
-            ]
-        except AttributeError:
-            continue
-        kinds = {type(layer[part]) for layer in parts for part in _PRODUCTS}
-        norms = {type(layer[part]) for layer in parts for part in _NORMS}
-        others = {type(layer["activation"]) for layer in parts}
-        in_tiles = kinds in ({TiledLinear}, {QuantizedLinear})
-        if in_tiles and norms == {LayerNorm} and others == {Gelu}:
-            return name, encoder, parts
-    raise ValueError("no encoder that can be fused")
-
-
-def _as_layer(parts: dict[str, Any]) -> Layer:
-    products = {name: _as_product(parts[name]) for name in _PRODUCTS}
-    norms = {name: _as_norm(parts[name]) for name in _NORMS}
-    return Layer(**products, **norms)
-
-
-def _as_product(linear: TiledLinear | QuantizedLinear) -> Product:
-    in_int8: tuple[int | None, int | None] = (None, None)
-    if isinstance(linear, QuantizedLinear):
-        in_int8 = (linear.scales.data_ptr(), linear.starts.data_ptr())
-    return Product(
-        linear.tiles.data_ptr(), *in_int8, linear.bias.data_ptr(), linear.depth, linear.columns
-    )
-
-
-def _as_norm(norm: LayerNorm) -> Norm:
+def _as_norm(norm: Any) -> Norm:
+    if not isinstance(norm, LayerNorm):
+        raise ValueError("its norms are none of the kernels'")
     return Norm(norm.weight.data_ptr(), norm.bias.data_ptr(), norm.eps)

@@ -128,7 +128,8 @@ class LayerNorm(nn.Module):
 
     def __init__(self, norm: nn.LayerNorm, kernels: Kernels) -> None:
         super().__init__()
-        self.weight, self.bias, self.eps = norm.weight.detach(), norm.bias.detach(), norm.eps
+        self.weight, self.eps = norm.weight.detach(), norm.eps
+        self.bias = torch.zeros_like(self.weight) if norm.bias is None else norm.bias.detach()
         self._kernels = kernels
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
@@ -217,4 +218,4 @@ def _bias(linear: nn.Linear) -> torch.Tensor:
 
 def _fits(norm: nn.LayerNorm) -> bool:
     whole = norm.normalized_shape[-1] % LANES == 0 and len(norm.normalized_shape) == 1
-    return whole and norm.weight is not None and norm.bias is not None
+    return whole and norm.weight is not None

@@ -10,20 +10,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.utils.hooks import RemovableHandle
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface
 
 from ..values import Encoding
-from .attention import Attend, Packing
+from .attention import Attend, NotPackable, Packing
+from .encoders import Relative, RelativeEncoder, knows_distances, parts_of
+from .kernels import NO_POSITIONS, Positions
 from .model_inputs import embedding_sizes, inputs_to_device
 
 _NAME = "packed"
 _UNKNOWN = {"softcap", "s_aux", "position_bias"}  # what some models add to attention
 _FEW, _MANY = 16, 64  # tokens of small and of large micro-batches come in multiples of these
-
-
-class NotPackable(Exception):
-    """A model computes something that texts in a row would change; it is served with padding."""
 
 
 def _attend(
@@ -40,14 +39,17 @@ def _attend(
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
     """What transformers' models call: [1, heads, tokens, size] → [1, tokens, heads, size]."""
-    if attention_mask is not None or sliding_window is not None or others.keys() & _UNKNOWN:
+    if attention_mask is not None or others.keys() & _UNKNOWN:
         raise NotPackable("its attention is more than softmax of products")
     if query.shape != key.shape or getattr(module, "is_causal", False):
         raise NotPackable("its tokens do not all attend to each other")
     # as the model's linear layers leave them: [tokens, heads, size], without a copy
     query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return attend(query, key, value, packing, scaling)[None], None
+    positions = NO_POSITIONS
+    if sliding_window is not None:  # it counts the token itself
+        positions = Positions(window=sliding_window - 1)
+    return attend(query, key, value, packing, scaling, positions)[None], None
 
 
 AttentionInterface.register(_NAME, _attend)
@@ -57,7 +59,8 @@ AttentionMaskInterface.register(_NAME, lambda **_: None)
 class PackedModel:
     """A sequence classification model that reads micro-batches without padding.
 
-    It changes `model`: its attention, and where its pooled position is looked up.
+    It changes `model`: its attention, and what its encoder gives. `packing` is that of the texts that it
+    is at.
     """
 
     def __init__(self, model: PreTrainedModel, attend: Attend, takes_token_types: bool) -> None:
@@ -67,15 +70,25 @@ class PackedModel:
         self._takes_token_types = takes_token_types
         self._padding_index = padding_index(model)
         self._sizes = embedding_sizes(model)
-        self._packing = Packing.of([1], self._device)
+        self.packing = Packing.of([1], self._device)
         self.rounds_up = self._device.type == "cpu"
+        self.base: Any = model.base_model
+        self.parts = parts_of(self.base)
+        self.distances: Relative | None = None
+        self._relative: RelativeEncoder | None = None
+        self._hooks: list[RemovableHandle] = []
         self._attention = model.config._attn_implementation
+        if self.parts and knows_distances(self.base):
+            self.distances = Relative(self.base, self.parts)
+            self._relative = RelativeEncoder(
+                self.base, self.parts, self.distances, attend, lambda: self.packing
+            )
+            return
         model.set_attn_implementation(_NAME)
-        base = model.base_model
-        self._hooks = [base.register_forward_hook(self._gather_output)]
-        if pooler := getattr(base, "pooler", None):
-            self._hooks.append(pooler.register_forward_pre_hook(self._gather_input))
-        if (output := _last_output(base)) is not None:
+        encoder = getattr(self.base, self.parts.names[0]) if self.parts else self.base
+        pooled_by = self.base if isinstance(encoder, torch.nn.ModuleList) else encoder
+        self._hooks.append(pooled_by.register_forward_hook(self._gather_output))
+        if (output := _last_output(self.base)) is not None:
             self._hooks.append(output.register_forward_pre_hook(self._narrow_inputs))
 
     def __call__(self, encodings: Sequence[Encoding]) -> torch.Tensor:
@@ -87,23 +100,27 @@ class PackedModel:
         if self.rounds_up:
             encodings = [*encodings, *_filler(encodings)]
         lengths = [len(encoding.input_ids) for encoding in encodings]
-        self._packing = Packing.of(lengths, self._device)
+        self.packing = Packing.of(lengths, self._device)
         input_ids = _row([encoding.input_ids for encoding in encodings])
         inputs = {"input_ids": input_ids, "position_ids": self._positions(input_ids, lengths)}
         if self._takes_token_types:
             inputs["token_type_ids"] = _row([encoding.token_type_ids for encoding in encodings])
         inputs = inputs_to_device(inputs, self._device, self._sizes)
-        logits: torch.Tensor = self._model(**inputs, attend=attend, packing=self._packing).logits
+        # transformers' modules hand these through to `_attend`
+        through = {} if self._relative else {"attend": attend, "packing": self.packing}
+        logits: torch.Tensor = self._model(**inputs, **through).logits
         return logits[:texts]
 
     def checked(self, encodings: Sequence[Encoding]) -> torch.Tensor:
         """The same; NotPackable where a layer does not call the attention that it is given."""
+        if self._relative:
+            return self(encodings)
         calls = 0
 
-        def counted(*arguments: Any) -> torch.Tensor:
+        def counted(*arguments: Any, **others: Any) -> torch.Tensor:
             nonlocal calls
             calls += 1
-            return self._attend(*arguments)
+            return self._attend(*arguments, **others)
 
         logits = self._logits(encodings, counted)
         if calls != getattr(self._model.config, "num_hidden_layers", None):
@@ -123,33 +140,38 @@ class PackedModel:
 
     def undo(self) -> None:
         """Leave the model as it was."""
+        if self._relative:
+            self._relative.undo()
         for hook in self._hooks:
             hook.remove()
         self._model.set_attn_implementation(self._attention)
 
-    def _gather_input(self, _: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        return (self._gather(inputs[0]), *inputs[1:])
-
     def _gather_output(self, _: Any, __: Any, output: Any) -> Any:
-        output["last_hidden_state"] = self._gather(output["last_hidden_state"])
+        output["last_hidden_state"] = self.pooled(output["last_hidden_state"])
         return output
 
-    def _gather(self, hidden: torch.Tensor) -> torch.Tensor:
-        """The first token of each text, [texts, 1, size], from a row of tokens [1, tokens, size]."""
-        starts = self._packing.starts[:-1]
-        if hidden.dim() == 3 and hidden.shape[1] == len(starts):  # narrowed, or texts of one token
+    def pooled(self, hidden: torch.Tensor) -> torch.Tensor:
+        """What a head looks at of each text, [texts, 1, size], of a row of tokens [1, tokens, size]."""
+        starts = self.packing.starts
+        texts = len(starts) - 1
+        if hidden.shape[:2] == (texts, 1):  # of a fused encoder
+            return hidden
+        if hidden.dim() == 3 and hidden.shape[1] == texts:  # narrowed, or texts of one token
             return hidden[0][:, None]
         self._refuse_others(hidden)
-        return hidden[0, starts][:, None]
+        if pools_mean(self._model):
+            means = torch.segment_reduce(hidden[0].float(), "mean", lengths=starts.diff())
+            return means.to(hidden.dtype)[:, None]
+        return hidden[0, starts[:-1]][:, None]
 
     def _narrow_inputs(self, _: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         """From here on the last layer computes first tokens alone: nothing looks at the others."""
         self._refuse_others(*inputs)
-        return tuple(tensor[:, self._packing.starts[:-1]] for tensor in inputs)
+        return tuple(tensor[:, self.packing.starts[:-1]] for tensor in inputs)
 
     def _refuse_others(self, *tensors: torch.Tensor) -> None:
         """NotPackable for what is no row of tokens: a GPU that reads beyond it is lost to us."""
-        tokens = sum(self._packing.lengths)
+        tokens = sum(self.packing.lengths)
         if any(tensor.dim() != 3 or tensor.shape[1] != tokens for tensor in tensors):
             raise NotPackable("it computes something else than states of tokens")
 
@@ -161,6 +183,11 @@ def _last_output(base: Any) -> torch.nn.Module | None:
     except (AttributeError, IndexError, TypeError):
         return None
     return output if isinstance(output, torch.nn.Module) else None
+
+
+def pools_mean(model: PreTrainedModel) -> bool:
+    """Whether a head looks at the mean of a text's tokens, as most of ModernBERT's, not at the first."""
+    return getattr(model.config, "classifier_pooling", "cls") == "mean"
 
 
 def padding_index(model: PreTrainedModel) -> int | None:

@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ..values import Encoding
+from .packing import pools_mean
 from .random_texts import RandomTexts
 from .state import State
 
@@ -30,7 +31,7 @@ class Trial:
     """What a model gives for random texts, each alone; `padded` computes it.
 
     Looked at are the logits and, for a confident model gives nearly all texts the same ones, what its
-    encoder gives for the first token.
+    encoder gives for the first token, or for all of them where the head looks at their mean.
 
     `longest` is the length of the longest text, in tokens. `changes_itself` says that a forward left the
     model another than it was; each begins with a fresh one here, and leaves it so.
@@ -40,6 +41,7 @@ class Trial:
         self, model: PreTrainedModel, padded: Forward, texts: RandomTexts, max_length: int
     ) -> None:
         self._model = model
+        self._mean = pools_mean(model)
         self.longest = min(_LONGEST, max_length)
         self._changed = False
         generator = torch.Generator().manual_seed(0)
@@ -89,10 +91,12 @@ class Trial:
     def _look(self, forward: Forward, texts: Sequence[Encoding]) -> list[torch.Tensor]:
         """Logits [texts, labels] and states of the first token [texts, size], float32."""
         states: list[torch.Tensor] = []
+        waiting = iter(texts)
 
         def keep(_: Any, __: Any, output: Any) -> None:
-            first = output[0][:, 0] if output[0].dim() > 2 else output[0]
-            states.append(first.flatten(1).float())
+            for rows, text in zip(output[0], waiting, strict=False):
+                some = rows[: len(text.input_ids)] if self._mean else rows[:1]
+                states.append((some.float().mean(0) if rows.dim() > 1 else rows).flatten())
 
         fresh = State(self._model)
         hook = self._model.base_model.register_forward_hook(keep)
@@ -101,4 +105,4 @@ class Trial:
         finally:
             hook.remove()
             self._changed |= fresh.restore()
-        return [logits, torch.cat(states)[: len(texts)]]
+        return [logits, torch.stack(states).float()]

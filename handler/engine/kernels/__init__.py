@@ -10,18 +10,33 @@ library     the compiled kernels, opened: their functions take and give tensors
 
 from .builds import BUILDS, FOLDER, SOURCES, Build
 from .compiling import KNOWN_HERE, compile_all, digest, find_compiler, made_from_these
-from .library import LANES, Kernels, Layer, Norm, Product, as_tiles, kernels, quantize
+from .library import (
+    LANES,
+    NO_POSITIONS,
+    Encoder,
+    Kernels,
+    Layer,
+    Norm,
+    Positions,
+    Product,
+    as_tiles,
+    kernels,
+    quantize,
+)
 
 __all__ = [
     "BUILDS",
     "FOLDER",
     "KNOWN_HERE",
     "LANES",
+    "NO_POSITIONS",
     "SOURCES",
     "Build",
+    "Encoder",
     "Kernels",
     "Layer",
     "Norm",
+    "Positions",
     "Product",
     "as_tiles",
     "compile_all",

@@ -11,12 +11,17 @@
 
 namespace {
 
-// scores [padded] of one token become e^(scaling · (score − largest)), next to nothing past `length`;
-// returns their sum
-inline float exponentials(float* scores, int64_t length, int64_t padded, float scaling) {
-  for (int64_t j = length / kLanes * kLanes; j < padded; j += kLanes) {
-    Floats* const last = (Floats*)(scores + j);
-    *last = lane_numbers + float(j) < float(length) ? *last : Floats{} - INFINITY;
+// scores [padded] of one token become e^(scaling · (score − largest)), next to nothing before `begin` and from
+// `end` on; returns their sum
+inline float exponentials(
+    float* scores, int64_t begin, int64_t end, int64_t padded, float scaling) {
+  for (int64_t j = 0; j < begin; j += kLanes) {
+    Floats* const far = (Floats*)(scores + j);
+    *far = lane_numbers + float(j) < float(begin) ? Floats{} - INFINITY : *far;
+  }
+  for (int64_t j = end / kLanes * kLanes; j < padded; j += kLanes) {
+    Floats* const far = (Floats*)(scores + j);
+    *far = lane_numbers + float(j) < float(end) ? *far : Floats{} - INFINITY;
   }
   Floats largest = *(Floats*)scores;
   for (int64_t j = kLanes; j < padded; j += kLanes) largest = larger(largest, *(Floats*)(scores + j));
@@ -32,13 +37,111 @@ inline float exponentials(float* scores, int64_t length, int64_t padded, float s
 
 template <typename T>
 struct Head {  // of one text; rows are `stride` numbers apart
-  const T *query, *key, *value;
+  T *query, *key;  // turned in place where a model turns them by their position
+  const T* value;
   int64_t query_stride, key_stride, value_stride;
   T* output;
   int64_t output_stride;
   int64_t queries, length, size;
   float scaling;
+  const Positions& positions;
+  int64_t number;  // of the head
 };
+
+struct Range {  // of the keys that some queries see
+  int64_t begin, end;
+};
+// of queries first … last; `multiple` is what ranges begin and end at
+template <typename T>
+inline Range seen(const Head<T>& head, int64_t first, int64_t last, int64_t multiple) {
+  const int64_t window = head.positions.window;
+  if (window < 0) return {0, round_up(head.length, multiple)};
+  return {
+      std::max<int64_t>(0, first - window) / multiple * multiple,
+      round_up(std::min(head.length, last + window + 1), multiple)};
+}
+
+// the same, for scores of the keys from `from` on
+template <typename T>
+inline float exponentials(
+    const Head<T>& head, float* scores, int64_t query, int64_t from, int64_t padded) {
+  const Range range = seen(head, query, query, 1);
+  return exponentials(scores, range.begin - from, range.end - from, padded, head.scaling);
+}
+
+// numbers x and y of each pair become x · cos − y · sin and y · cos + x · sin of their position's angle; halves of
+// a head are the pairs
+template <typename T>
+void turn(T* rows, int64_t stride, int64_t count, int64_t size, const float* angles) {
+  const int64_t half = size / 2;
+  for (int64_t row = 0; row < count; ++row, rows += stride, angles += size)
+    for (int64_t d = 0; d < half; d += kLanes) {
+      const Floats x = load(rows + d), y = load(rows + half + d);
+      const Floats cosines = load(angles + d), sines = load(angles + half + d);
+      store(x * cosines - y * sines, rows + d);
+      store(y * cosines + x * sines, rows + half + d);
+    }
+}
+
+// what the distances between tokens add to scores [rows, padded] of the queries from `first` on and the keys
+// from `from` on. Two neighbours in depth at a time: of a query `query_of(row, pair)`, of kLanes keys
+// `key_of(column, pair)`, of kLanes distances `table_of(table, pair, distance)`.
+template <int most, typename T, typename Query, typename Key, typename Table>
+inline void add_distances(
+    const Head<T>& head, int64_t first, int64_t rows, int64_t from, int64_t padded, float* scores,
+    const Query& query_of, const Key& key_of, const Table& table_of) {
+  const Positions& positions = head.positions;
+  const int64_t distances = positions.distances;
+  if (distances == 0) return;
+  const auto of_head = [&](const auto* table, int64_t rows) {
+    return table ? table + head.number * rows * distances : nullptr;
+  };
+  const float* const bias = of_head(positions.bias, 1);
+  const T* const keys = of_head((const T*)positions.keys, head.size);
+  const T* const queries = of_head((const T*)positions.queries, head.size);
+  int64_t distance[most];  // that of column 0; what is past the last row is computed like it, and not kept
+  for (int64_t row = 0; row < most; ++row)
+    distance[row] = positions.nearest + from - first - std::min(row, rows - 1);
+  for (int64_t j = 0; j < padded; j += kLanes) {
+    Floats sums[most] = {};
+    if (bias)
+      for (int row = 0; row < most; ++row) sums[row] = load(bias + distance[row] + j);
+    if (keys)
+      for (int64_t pair = 0; pair < head.size / 2; ++pair)
+#pragma GCC unroll 12
+        for (int row = 0; row < most; ++row)
+          sums[row] = add_pairs(sums[row], query_of(row, pair), table_of(keys, pair, distance[row] + j));
+    if (queries)
+      for (int64_t pair = 0; pair < head.size / 2; ++pair) {
+        const auto key = key_of(j, pair);
+#pragma GCC unroll 12
+        for (int row = 0; row < most; ++row)
+          sums[row] = add_pairs(sums[row], key, table_of(queries, pair, distance[row] + j));
+      }
+    for (int64_t row = 0; row < rows; ++row) {
+      float* const to = scores + row * padded + j;
+      store(load(to) + sums[row], to);
+    }
+  }
+}
+
+// two neighbours in depth, each in lanes
+struct Pair {
+  Floats first, second;
+};
+inline Floats add_pairs(Floats sums, Pair x, Pair y) {
+  sums += x.second * y.second;
+  return sums + x.first * y.first;
+}
+// of distances from a table [size, distances], or [size / 2, distances, 2]
+inline Pair pair_of(const float* table, int64_t pair, int64_t distances, int64_t at) {
+  const float* const from = table + 2 * pair * distances + at;
+  return {load(from), load(from + distances)};
+}
+inline Pair pair_of(const bfloat16* table, int64_t pair, int64_t distances, int64_t at) {
+  const Bits both = *(const Bits*)(table + 2 * (pair * distances + at));
+  return {(Floats)(both << 16), (Floats)(both >> 16 << 16)};
+}
 
 // ---- any CPU: float32 arithmetic
 
@@ -115,14 +218,28 @@ void attend_in_floats(const Head<T>& head, void* scratch) {
       unpack(
           head.query, head.query_stride, first + row, head.queries, head.size, wide,
           queries + row * wide);
-    for (int64_t j = 0; j < padded; j += kWide)
-      product(queries, wide, keys + j, padded, round_up(head.size, 2), scores + j, padded);
+    const Range range = seen(head, first, first + rows - 1, kWide);
+    const int64_t from = range.begin, width = range.end - from;
+    for (int64_t j = 0; j < width; j += kWide)
+      product(queries, wide, keys + from + j, padded, round_up(head.size, 2), scores + j, width);
+    add_distances<kRows>(
+        head, first, rows, from, width, scores,
+        [&](int64_t row, int64_t pair) {
+          const float* const at = queries + row * wide + 2 * pair;
+          return Pair{Floats{} + at[0], Floats{} + at[1]};
+        },
+        [&](int64_t j, int64_t pair) { return pair_of(keys, pair, padded, from + j); },
+        [&](const T* table, int64_t pair, int64_t at) {
+          return pair_of(table, pair, head.positions.distances, at);
+        });
     float sums[kRows];
-    for (int64_t row = 0; row < kRows; ++row)
-      sums[row] = exponentials(scores + row * padded, head.length, padded, head.scaling);
-    for (int64_t j = 0; j < kRows * padded; ++j) scores[j] = to_float(rounded<T>(scores[j]));
+    for (int64_t row = 0; row < rows; ++row)
+      sums[row] = exponentials(head, scores + row * width, first + row, from, width);
+    for (int64_t j = 0; j < kRows * width; ++j) scores[j] = to_float(rounded<T>(scores[j]));
     for (int64_t d = 0; d < wide; d += kWide)
-      product(scores, padded, values + d, wide, round_up(head.length, 2), results + d, wide);
+      product(
+          scores, width, values + from * wide + d, wide,
+          round_up(std::min(head.length - from, width), 2), results + d, wide);
     for (int64_t row = 0; row < rows; ++row)
       for (int64_t d = 0; d < head.size; ++d)
         from_float(
@@ -180,53 +297,47 @@ inline void lay_out_values(const Head<bfloat16>& head, int64_t padded, bfloat16*
 
 #if HAS_AMX
 
-// scores [16, padded] of queries [16, size]
-inline void score(
-    const bfloat16* queries, int64_t stride, int64_t, const bfloat16* keys, int64_t padded, int64_t size,
-    float* scores) {
-  for (int64_t j = 0; j < padded; j += kDepth) {  // two tiles at a time
-    const bfloat16* const left = keys + j * size;
-    const bfloat16* const right = left + kSide * size;
+// results [16, columns] of x [16, depth] and tiles whose columns are `tall` numbers apart
+inline void multiply(
+    const bfloat16* x, int64_t stride, int64_t, int64_t depth, const bfloat16* tiles, int64_t tall,
+    int64_t columns, float* results) {
+  for (int64_t j = 0; j < columns; j += kDepth) {  // two tiles at a time
+    const bfloat16* const left = tiles + j * tall;
+    const bfloat16* const right = left + kSide * tall;
     _tile_zero(0);
     _tile_zero(1);
-    for (int64_t d = 0; d < size; d += kDepth) {
-      _tile_loadd(2, queries + d, 2 * stride);
+    for (int64_t d = 0; d < depth; d += kDepth) {
+      _tile_loadd(2, x + d, 2 * stride);
       _tile_loadd(3, left + d * kSide, 64);
       _tile_loadd(4, right + d * kSide, 64);
       _tile_dpbf16ps(0, 2, 3);
       _tile_dpbf16ps(1, 2, 4);
     }
-    _tile_stored(0, scores + j, 4 * padded);
-    _tile_stored(1, scores + j + kTile, 4 * padded);
+    _tile_stored(0, results + j, 4 * columns);
+    _tile_stored(1, results + j + kTile, 4 * columns);
   }
-}
-
-// results [16, size] of weights [16, padded]
-inline void weigh(
-    const bfloat16* weights, int64_t, const bfloat16* values, int64_t padded, int64_t size,
-    float* results) {
-  score(weights, padded, 0, values, size, padded, results);
 }
 
 #else
 
-inline void score(
-    const bfloat16* queries, int64_t, int64_t rows, const bfloat16* keys, int64_t padded, int64_t size,
-    float* scores) {
-  for (int64_t j = 0; j < padded; j += kDepth) {
-    const bfloat16* const left = keys + j * size;
+inline void multiply(
+    const bfloat16* x, int64_t, int64_t rows, int64_t depth, const bfloat16* tiles, int64_t tall,
+    int64_t columns, float* results) {
+  for (int64_t j = 0; j < columns; j += kDepth) {
+    const bfloat16* const left = tiles + j * tall;
     Multiplier<bfloat16>::sum(
-        queries, rows, size, left, left + kSide * size, nullptr, scores + j, padded);
+        x, rows, depth, left, left + kSide * tall, nullptr, results + j, columns);
   }
 }
 
-inline void weigh(
-    const bfloat16* weights, int64_t rows, const bfloat16* values, int64_t padded, int64_t size,
-    float* results) {
-  score(weights, padded, rows, values, size, padded, results);
-}
-
 #endif
+
+struct Pairs16 {  // two neighbours in depth, of each of 16 columns
+  __m512i values;
+};
+inline Floats add_pairs(Floats sums, Pairs16 x, Pairs16 y) {
+  return (Floats)_mm512_dpbf16_ps((__m512)sums, (__m512bh)x.values, (__m512bh)y.values);
+}
 
 // `size` is a multiple of 32
 void attend_in_pairs(const Head<bfloat16>& head, void* scratch) {
@@ -250,17 +361,32 @@ void attend_in_pairs(const Head<bfloat16>& head, void* scratch) {
       query = queries;
       query_stride = size;
     }
-    score(query, query_stride, rows, keys, padded, size, scores);
+    const Range range = seen(head, first, first + rows - 1, kDepth);
+    const int64_t from = range.begin, width = range.end - from;
+    multiply(query, query_stride, rows, size, keys + from * size, size, width, scores);
+    add_distances<kQueries>(
+        head, first, rows, from, width, scores,
+        [&](int64_t row, int64_t pair) {
+          int32_t both;
+          std::memcpy(&both, query + std::min(row, rows - 1) * query_stride + 2 * pair, sizeof both);
+          return Pairs16{_mm512_set1_epi32(both)};
+        },
+        [&](int64_t j, int64_t pair) {
+          return Pairs16{_mm512_loadu_si512(keys + (from + j) * size + pair * 2 * kSide)};
+        },
+        [&](const bfloat16* table, int64_t pair, int64_t at) {
+          return Pairs16{_mm512_loadu_si512(table + 2 * (pair * head.positions.distances + at))};
+        });
     float sums[kQueries];
     for (int64_t row = 0; row < rows; ++row) {
-      float* of = scores + row * padded;
-      sums[row] = exponentials(of, length, padded, head.scaling);
-      for (int64_t j = 0; j < padded; j += kDepth)
+      float* of = scores + row * width;
+      sums[row] = exponentials(head, of, first + row, from, width);
+      for (int64_t j = 0; j < width; j += kDepth)
         _mm512_storeu_si512(
-            weights + row * padded + j,
+            weights + row * width + j,
             (__m512i)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(of + j + 16), _mm512_loadu_ps(of + j)));
     }
-    weigh(weights, rows, values, padded, size, results);
+    multiply(weights, width, rows, width, values + from * kSide, padded, size, results);
     for (int64_t row = 0; row < rows; ++row) {
       const __m512 share = _mm512_set1_ps(1.0f / sums[row]);
       bfloat16* to = head.output + (first + row) * head.output_stride;
@@ -301,9 +427,9 @@ void attend_one(const Head<bfloat16>& head, bool pairs, void* scratch) {
 
 template <typename T>
 void attend(
-    const T* query, const T* key, const T* value, T* output, int64_t query_stride, int64_t key_stride,
+    T* query, T* key, const T* value, T* output, int64_t query_stride, int64_t key_stride,
     int64_t value_stride, const int64_t* starts, int64_t texts, int64_t heads, int64_t size,
-    float scaling, bool firsts) {
+    float scaling, const Positions& positions, bool firsts) {
   const bool pairs = in_pairs(size, T{});
   int64_t longest = 0;
   for (int64_t text = 0; text < texts; ++text)
@@ -325,13 +451,16 @@ void attend(
       const int64_t text = number / heads, column = number % heads * size;
       const int64_t first = starts[text], length = starts[text + 1] - first;
       const int64_t asking = firsts ? text : first;
-      attend_one(
-          Head<T>{
-              query + asking * query_stride + column, key + first * key_stride + column,
-              value + first * value_stride + column, query_stride, key_stride, value_stride,
-              output + asking * heads * size + column, heads * size, firsts ? 1 : length, length,
-              size, scaling},
-          pairs, scratch.bytes);
+      const Head<T> head{
+          query + asking * query_stride + column, key + first * key_stride + column,
+          value + first * value_stride + column, query_stride, key_stride, value_stride,
+          output + asking * heads * size + column, heads * size, firsts ? 1 : length, length,
+          size, scaling, positions, number % heads};
+      if (positions.angles) {
+        turn(head.query, query_stride, head.queries, size, positions.angles);
+        turn(head.key, key_stride, length, size, positions.angles);
+      }
+      attend_one(head, pairs, scratch.bytes);
     });
 #if HAS_AMX
     if (pairs) _tile_release();
@@ -343,12 +472,12 @@ void attend(
 
 #define ATTEND(name, type)                                                                            \
   extern "C" void name(                                                                               \
-      const void* query, const void* key, const void* value, void* output, int64_t query_stride,      \
+      void* query, void* key, const void* value, void* output, int64_t query_stride,                  \
       int64_t key_stride, int64_t value_stride, const int64_t* starts, int64_t texts, int64_t heads,   \
-      int64_t size, float scaling, int64_t firsts) {                                                  \
+      int64_t size, float scaling, const Positions* positions, int64_t firsts) {                      \
     attend(                                                                                           \
-        (const type*)query, (const type*)key, (const type*)value, (type*)output, query_stride,        \
-        key_stride, value_stride, starts, texts, heads, size, scaling, firsts != 0);                  \
+        (type*)query, (type*)key, (const type*)value, (type*)output, query_stride, key_stride,        \
+        value_stride, starts, texts, heads, size, scaling, *positions, firsts != 0);                  \
   }
 
 ATTEND(attend_float32, float)

@@ -13,6 +13,8 @@ from .builds import BUILDS, FOLDER
 
 LANES = 16  # numbers at a time; sizes must be multiples
 
+_NOTHING = 0  # follows a product
+
 _POINTER, _WHOLE, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 
 
@@ -35,8 +37,25 @@ class Norm(ctypes.Structure):
     _fields_ = (("weight", _POINTER), ("bias", _POINTER), ("epsilon", _FLOAT))
 
 
+class Positions(ctypes.Structure):
+    """What positions do to attention; `window` is −1 and `distances` 0 where they do nothing."""
+
+    _fields_ = (
+        ("window", _WHOLE),
+        ("distances", _WHOLE),
+        ("nearest", _WHOLE),
+        ("bias", _POINTER),
+        ("keys", _POINTER),
+        ("queries", _POINTER),
+        ("angles", _POINTER),
+    )
+
+
+NO_POSITIONS = Positions(window=-1)
+
+
 class Layer(ctypes.Structure):
-    """A layer of an encoder as BERT has it."""
+    """A layer of an encoder."""
 
     _fields_ = (
         ("query", Product),
@@ -47,11 +66,34 @@ class Layer(ctypes.Structure):
         ("outer", Product),
         ("after_attention", Norm),
         ("after_outer", Norm),
+        ("positions", Positions),
     )
 
 
-_ATTEND = (_POINTER,) * 4 + (_WHOLE,) * 3 + (_POINTER,) + (_WHOLE,) * 3 + (_FLOAT, _WHOLE)
-_LAYER_NORM = (_POINTER,) * 5 + (_WHOLE,) * 2 + (_FLOAT,)
+class Encoder(ctypes.Structure):
+    """All layers, and what they have in common; as kernels.h says."""
+
+    _fields_ = (
+        ("layers", ctypes.POINTER(Layer)),
+        ("count", _WHOLE),
+        ("heads", _WHOLE),
+        ("scaling", _FLOAT),
+        ("adds_sums", _WHOLE),
+        ("gated", _WHOLE),
+        ("firsts", _WHOLE),
+    )
+
+
+_ATTEND = (
+    *(_POINTER,) * 4,
+    *(_WHOLE,) * 3,
+    _POINTER,
+    *(_WHOLE,) * 3,
+    _FLOAT,
+    ctypes.POINTER(Positions),
+    _WHOLE,
+)
+_LAYER_NORM = (_POINTER,) * 6 + (_WHOLE,) * 2 + (_FLOAT,)
 _ARGUMENTS = {
     "attend_float32": _ATTEND,
     "attend_bfloat16": _ATTEND,
@@ -61,8 +103,8 @@ _ARGUMENTS = {
     "linear_bfloat16": (_POINTER,) * 4 + (_WHOLE,) * 4,
     "quantize_tokens": (_POINTER,) * 3 + (_WHOLE,) * 2,
     "linear_int8": (_POINTER,) * 7 + (_WHOLE,) * 4,
-    "encode": (_POINTER, _WHOLE) + (_POINTER,) * 3 + (_WHOLE,) * 2 + (_FLOAT, _POINTER),
-    "encode_scratch": (_POINTER, _WHOLE),
+    "encode": (ctypes.POINTER(Encoder),) + (_POINTER,) * 3 + (_WHOLE, _POINTER),
+    "encode_scratch": (ctypes.POINTER(Encoder), _WHOLE),
 }
 
 
@@ -87,6 +129,7 @@ class Kernels:
         value: torch.Tensor,
         starts: torch.Tensor,
         scaling: float,
+        positions: Positions = NO_POSITIONS,
     ) -> torch.Tensor:
         """Attention within each text, [tokens, heads, size] in float32 or bfloat16.
 
@@ -112,6 +155,7 @@ class Kernels:
             heads,
             size,
             scaling,
+            positions,
             False,
         )
         return output
@@ -131,6 +175,7 @@ class Kernels:
         size = values.shape[-1]
         self._of("layer_norm", values)(
             values.data_ptr(),
+            None,
             None,
             weight.data_ptr(),
             bias.data_ptr(),
@@ -162,7 +207,7 @@ class Kernels:
             values.numel() // depth,
             depth,
             len(bias),
-            False,
+            _NOTHING,
         )
         return output
 
@@ -195,45 +240,37 @@ class Kernels:
             rows,
             depth,
             len(bias),
-            False,
+            _NOTHING,
         )
         return output
 
     def encode(
-        self,
-        layers: ctypes.Array[Layer],
-        hidden: torch.Tensor,
-        starts: torch.Tensor,
-        heads: int,
-        scaling: float,
-        scratch: torch.Tensor,
+        self, encoder: Encoder, hidden: torch.Tensor, starts: torch.Tensor, scratch: torch.Tensor
     ) -> torch.Tensor:
-        """All layers, on bfloat16 [tokens, size]: the first token of each text, [texts, size].
+        """All layers, on bfloat16 [tokens, size]: the same, or first tokens alone, [texts, size].
 
         starts      int64 [texts + 1], the first token of each text, and the number of tokens
         scratch     uint8, as many as `encode_scratch` says
         """
         hidden = self._rows_of(hidden)
         tokens, size = hidden.shape
-        firsts = torch.empty(len(starts) - 1, size, dtype=torch.bfloat16)
-        if len(scratch) < self.encode_scratch(layers, tokens):
+        texts = len(starts) - 1
+        results = torch.empty(texts if encoder.firsts else tokens, size, dtype=torch.bfloat16)
+        if len(scratch) < self.encode_scratch(encoder, tokens):
             raise ValueError("the kernel needs more memory")
         self._library.encode(
-            layers,
-            len(layers),
+            encoder,
             hidden.data_ptr(),
-            firsts.data_ptr(),
+            results.data_ptr(),
             starts.data_ptr(),
-            len(firsts),
-            heads,
-            scaling,
+            texts,
             scratch.data_ptr(),
         )
-        return firsts
+        return results
 
-    def encode_scratch(self, layers: ctypes.Array[Layer], tokens: int) -> int:
+    def encode_scratch(self, encoder: Encoder, tokens: int) -> int:
         """How many bytes `encode` needs beside what it reads and writes."""
-        return int(self._library.encode_scratch(layers, tokens))
+        return int(self._library.encode_scratch(encoder, tokens))
 
     def _of(self, function: str, tensor: torch.Tensor) -> ctypes._NamedFuncPointer:
         precision = str(tensor.dtype).removeprefix("torch.")

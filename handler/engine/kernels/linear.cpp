@@ -24,7 +24,7 @@ struct Linear {
   const float* token_scales;           // of int8 tokens, [rows]
   bfloat16* results;                   // [rows, columns]
   int64_t rows, depth, columns;
-  bool gelu;
+  int64_t then;  // of what follows
 };
 
 inline Floats result(const Linear<bfloat16>&, const float* sums, int64_t, int64_t) {
@@ -45,14 +45,23 @@ inline void compute_block(
       x, rows, of.depth, left, left + 16 * of.depth,
       (const typename Multiplier<T>::Sums*)(of.starts ? of.starts + column : nullptr), sums,
       kColumns);
+  const auto found = [&](int64_t i, int64_t j) {
+    return result(of, sums + i * kColumns + j, row + i, column + j) + load(of.bias + column + j);
+  };
+  if (of.then == kGated) {
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < kColumns / 2; j += kLanes)
+        store(
+            gelu_of(found(i, j)) * found(i, kColumns / 2 + j),
+            of.results + ((row + i) * of.columns + column) / 2 + j);
+    return;
+  }
   for (int64_t i = 0; i < rows; ++i) {
     bfloat16* const to = of.results + (row + i) * of.columns + column;
 #pragma GCC unroll 4
-    for (int64_t j = 0; j < kColumns; j += kLanes)
-      store(
-          result(of, sums + i * kColumns + j, row + i, column + j) + load(of.bias + column + j), to + j);
+    for (int64_t j = 0; j < kColumns; j += kLanes) store(found(i, j), to + j);
   }
-  if (!of.gelu) return;
+  if (of.then != kGelu) return;
   for (int64_t i = 0; i < rows; ++i) {
     bfloat16* const to = of.results + (row + i) * of.columns + column;
 #pragma GCC unroll 4
@@ -114,11 +123,11 @@ void quantize(const bfloat16* from, Quantized* to, float* scales, int64_t rows, 
 
 extern "C" void linear_bfloat16(
     const void* x, const void* tiles, const float* bias, void* results, int64_t rows, int64_t depth,
-    int64_t columns, int64_t gelu) {
+    int64_t columns, int64_t then) {
 #if HAS_BFLOAT16
   compute(Linear<bfloat16>{
       (const bfloat16*)x, (const bfloat16*)tiles, bias, nullptr, nullptr, nullptr, (bfloat16*)results,
-      rows, depth, columns, gelu != 0});
+      rows, depth, columns, then});
 #endif
 }
 
@@ -130,10 +139,10 @@ extern "C" void quantize_tokens(
 extern "C" void linear_int8(
     const void* x, const float* token_scales, const void* tiles, const float* scales,
     const int32_t* starts, const float* bias, void* results, int64_t rows, int64_t depth, int64_t columns,
-    int64_t gelu) {
+    int64_t then) {
   compute(Linear<int8_t>{
       (const Quantized*)x, (const int8_t*)tiles, bias, scales, kOffset ? starts : nullptr, token_scales,
-      (bfloat16*)results, rows, depth, columns, gelu != 0});
+      (bfloat16*)results, rows, depth, columns, then});
 }
 
 extern "C" int can_be_used() {

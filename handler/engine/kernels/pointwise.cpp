@@ -21,15 +21,16 @@ void gelu(bfloat16* values, int64_t count) {
 // (x − mean) / √(variance + epsilon) · weight + bias over each row of x = from + added
 template <typename T>
 void layer_norm(
-    const T* from, const T* added, const T* weight, const T* bias, T* to, int64_t rows, int64_t size,
-    float epsilon) {
+    const T* from, const T* added, T* sums, const T* weight, const T* bias, T* to, int64_t rows,
+    int64_t size, float epsilon) {
   in_shares(rows, [=](int64_t row) {
     const T* in = from + row * size;
     T* const out = to + row * size;
     if (added) {
+      T* const both = sums + row * size;
       for (int64_t i = 0; i < size; i += kLanes)
-        store(load(in + i) + load(added + row * size + i), out + i);
-      in = out;
+        store(load(in + i) + load(added + row * size + i), both + i);
+      in = both;
     }
     Sum sum, squares;
     for (int64_t i = 0; i < size; i += kLanes) sum.add(load(in + i), i);
@@ -50,11 +51,11 @@ extern "C" void gelu_bfloat16(void* values, int64_t count) { gelu((bfloat16*)val
 
 #define LAYER_NORM(name, type)                                                                    \
   extern "C" void name(                                                                           \
-      const void* from, const void* added, const void* weight, const void* bias, void* to,        \
-      int64_t rows, int64_t size, float epsilon) {                                                \
+      const void* from, const void* added, void* sums, const void* weight, const void* bias,      \
+      void* to, int64_t rows, int64_t size, float epsilon) {                                      \
     layer_norm(                                                                                   \
-        (const type*)from, (const type*)added, (const type*)weight, (const type*)bias, (type*)to, \
-        rows, size, epsilon);                                                                     \
+        (const type*)from, (const type*)added, (type*)sums, (const type*)weight,                  \
+        (const type*)bias, (type*)to, rows, size, epsilon);                                       \
   }
 
 LAYER_NORM(layer_norm_float32, float)

@@ -8,6 +8,7 @@ from compiled import needs_kernels
 from handler.engine import attention
 from handler.engine.attention import (
     Attend,
+    NotPackable,
     Packing,
     attend_efficient,
     attend_flash,
@@ -15,7 +16,7 @@ from handler.engine.attention import (
     attend_runs,
     choose_attention,
 )
-from handler.engine.kernels import kernels
+from handler.engine.kernels import Positions, kernels
 
 CPU = torch.device("cpu")
 LENGTHS = [1, 2, 3, 7, 7, 15, 16, 17, 31, 32, 33, 64, 65, 200]
@@ -41,6 +42,71 @@ def test_each_text_attends_to_itself_alone(
         torch.testing.assert_close(
             together[start:stop].float(), alone, atol=PRECISIONS[dtype], rtol=PRECISIONS[dtype]
         )
+
+
+@pytest.mark.parametrize("attend", [pytest.param(attend_kernel, marks=needs_kernels), attend_runs])
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize(
+    ("window", "size"), [(0, 32), (3, 32), (16, 64), (40, 8), (64, 32), (300, 32)]
+)
+def test_a_window_is_all_that_a_token_sees(
+    attend: Attend, dtype: torch.dtype, window: int, size: int
+) -> None:
+    torch.manual_seed(0)
+    packing = Packing.of(LENGTHS, CPU)
+    query, key, value = torch.randn(3, sum(LENGTHS), 2, size).to(dtype)
+    together = attend(query, key, value, packing, size**-0.5, Positions(window=window))
+    for start, stop in zip(packing.starts, packing.starts[1:], strict=False):
+        places = torch.arange(stop - start)
+        seen = (places[:, None] - places).abs() <= window
+        q, k, v = (tensor[start:stop].transpose(0, 1).float() for tensor in (query, key, value))
+        alone = scaled_dot_product_attention(q, k, v, seen, scale=size**-0.5).transpose(0, 1)
+        torch.testing.assert_close(
+            together[start:stop].float(), alone, atol=PRECISIONS[dtype], rtol=PRECISIONS[dtype]
+        )
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("size", [8, 32, 48, 64])
+def test_distances_add_what_tables_say(dtype: torch.dtype, size: int) -> None:
+    torch.manual_seed(0)
+    heads, longest = 3, max(LENGTHS)
+    packing = Packing.of(LENGTHS, CPU)
+    query, key, value = torch.randn(3, sum(LENGTHS), heads, size).to(dtype)
+    distances = 2 * longest - 1 + 32
+    bias = torch.randn(heads, distances)
+    keys, queries = torch.randn(2, heads, distances, size).to(dtype)
+    together_in_depth = 1 if dtype == torch.float32 else 2
+    laid_out = [
+        table.view(heads, distances, -1, together_in_depth).transpose(1, 2).contiguous()
+        for table in (keys, queries)
+    ]
+    positions = Positions(
+        -1, distances, longest - 1, bias.data_ptr(), *(table.data_ptr() for table in laid_out)
+    )
+    together = attend_kernel(query, key, value, packing, size**-0.5, positions)
+    for start, stop in zip(packing.starts, packing.starts[1:], strict=False):
+        q, k, v = (tensor[start:stop].transpose(0, 1).float() for tensor in (query, key, value))
+        places = torch.arange(stop - start)
+        at = places - places[:, None] + longest - 1
+        added = bias[:, at] + torch.einsum("hid,hijd->hij", q, keys.float()[:, at])
+        added += torch.einsum("hjd,hijd->hij", k, queries.float()[:, at])
+        scores = (q @ k.transpose(1, 2) + added) * size**-0.5
+        alone = (scores.softmax(-1) @ v).transpose(0, 1)
+        torch.testing.assert_close(
+            together[start:stop].float(), alone, atol=PRECISIONS[dtype], rtol=10 * PRECISIONS[dtype]
+        )
+
+
+def test_only_kernels_know_distances() -> None:
+    query = torch.randn(3, 2, 8)
+    packing = Packing.of([3], CPU)
+    for attend in (attend_runs, attend_flash, attend_efficient):
+        with pytest.raises(NotPackable, match="distances"):
+            attend(query, query, query, packing, 1.0, Positions(window=-1, distances=3))
+    with pytest.raises(NotPackable, match="neighbours"):
+        attend_efficient(query, query, query, packing, 1.0, Positions(window=3))
 
 
 @needs_kernels
@@ -73,7 +139,10 @@ def test_heads_of_odd_sizes_are_widened_for_a_gpu(
 ) -> None:
     widths = []
 
-    def flash(query: torch.Tensor, *rest: object, scale: float) -> torch.Tensor:
+    def flash(
+        query: torch.Tensor, *rest: object, scale: float, window_size: tuple[int, int]
+    ) -> torch.Tensor:
+        assert window_size == (-1, -1)
         widths.append(query.shape[-1])
         key, value, starts = rest[:3]
         assert isinstance(key, torch.Tensor)

@@ -10,13 +10,16 @@ import torch
 
 import tiny
 from compiled import needs_kernels
+from handler.engine.attention import choose_attention
 from handler.engine.classifier import Classifier
+from handler.engine.kernels import kernels
 from handler.engine.loading import load_model
 from handler.engine.modules import BatchInvariantLinear
 from handler.values import Encoding
 
 CPU = torch.device("cpu")
-PACKED = {"bert", "distilbert", "roberta", "xlm-roberta", "electra"}
+# for what distances do there are kernels, and nothing else
+PACKED = set(tiny.ARCHITECTURES) - (set() if kernels() else {"deberta-v2", "mpnet"})
 
 
 @pytest.fixture(autouse=True)
@@ -121,13 +124,20 @@ def test_a_model_that_fails_so_is_left_as_it_was(
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("architecture", ["deberta-v2", "mpnet"])
-def test_attention_of_their_own_is_noticed_though_all_logits_are_the_same(
-    architecture: str, precision: str, tmp_path: Path
+@pytest.mark.parametrize("architecture", ["deberta-v2", "mpnet", "modernbert"])
+def test_wrong_attention_is_noticed_though_all_logits_are_the_same(
+    architecture: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """One that forgets distances and windows, of a model that is sure of one label."""
     model = load_model(tiny.make_model(tmp_path / "m", architecture), precision)
     for parameter in model.classifier.parameters():
         parameter.zero_()
+    name, attend = choose_attention(CPU, model.dtype)
+
+    def forgets(query: Any, key: Any, value: Any, packing: Any, scaling: float, *_: Any) -> Any:
+        return attend(query, key, value, packing, scaling)
+
+    monkeypatch.setattr("handler.engine.classifier.choose_attention", lambda *_: (name, forgets))
     classifier = Classifier(model, CPU, 0)
     classifier.speed_up(tiny.LONGEST)
     assert classifier.forward == "padded"
@@ -153,13 +163,21 @@ def test_a_model_that_cannot_stand_padding_gets_none(
     torch.testing.assert_close(classifier(some)[0], alone, atol=1e-5, rtol=0)
 
 
-def test_a_pooler_that_reads_something_else_than_tokens_is_noticed_before_it_is_indexed(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_an_encoder_that_gives_something_else_than_tokens_is_noticed_before_it_is_indexed(
+    model_dir: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a GPU an index beyond a tensor would end the process."""
-    model = load_model(tiny.make_model(tmp_path / "m", "albert"), "float32")
+    model = load_model(model_dir, "float32")
+
+    def drop_the_last(_: Any, __: Any, output: Any) -> Any:
+        output["last_hidden_state"] = output["last_hidden_state"][:, :-1]
+        return output
+
+    model.bert.encoder.register_forward_hook(drop_the_last)
+    monkeypatch.setattr("handler.engine.packing._last_output", lambda _: None)  # nor is it narrowed
+    classifier = Classifier(model, CPU, 0)
     with caplog.at_level("INFO", logger="handler.engine.classifier"):
-        Classifier(model, CPU, 0).speed_up(tiny.LONGEST)
+        classifier.speed_up(tiny.LONGEST)
     assert "it computes something else than states of tokens" in caplog.text
 
 

@@ -1,0 +1,23 @@
+"""What encoders are made of, and what the positions of tokens do in them.
+
+parts             where the parts of each layer are, and the order of its norms
+positions         what the positions of tokens do to attention: distances, windows, angles
+relative_encoder  DeBERTa's and MPNet's, whose attention knows distances, on texts in a row
+"""
+
+from .parts import NORMS, PRODUCTS, Columns, Parts, parts_of
+from .positions import Absolute, Relative, Rotary, knows_distances
+from .relative_encoder import RelativeEncoder
+
+__all__ = [
+    "NORMS",
+    "PRODUCTS",
+    "Absolute",
+    "Columns",
+    "Parts",
+    "Relative",
+    "RelativeEncoder",
+    "Rotary",
+    "knows_distances",
+    "parts_of",
+]
