@@ -2,6 +2,8 @@
 
     python -m benchmark.engine MODEL_DIR PRECISION JOBS.json
 
+PRECISION is bertserve's, or `transformers`: its own forward in float32, padded, as people call it.
+
 Prints one JSON object. JOBS.json is a list of {"workload", "texts", "repeats"}: the texts of one call,
 and how often to call. The rates are measured between the calls: other work on the machine slows both.
 """
@@ -17,16 +19,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PretrainedConfig
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoModelForSequenceClassification, PretrainedConfig
 
 from bertserve.archives.kernels import build as build_kernels
 from bertserve.handler.engine.kernels import FOLDER
 from bertserve.handler.errors import RequestError
 from bertserve.handler.pipeline import Pipeline
 from bertserve.handler.settings import Settings
-from bertserve.handler.values import Text
+from bertserve.handler.values import Encoding, Text
 
 RATES = ("float32", "bfloat16", "int8")
+TRANSFORMERS = "transformers"
+_BATCH = 32  # texts of one padded call
 _TOKENS = 2_048  # rows of the matrices, as many as a micro-batch of the engine has
 _LARGER = ((1_024, 1_024), (2_048, 2_048))
 _RATE_SECONDS = 0.05  # for each shape
@@ -40,19 +45,47 @@ def main() -> None:
 
 def measure(model_dir: Path, precision: str, jobs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Texts and floating point operations in a second of each job, and the rates around them."""
-    pipeline = Pipeline(model_dir, Settings(precision=precision), torch.device("cpu"))
+    ours = precision != TRANSFORMERS
+    settings = Settings(precision=precision if ours else "float32")
+    pipeline = Pipeline(model_dir, settings, torch.device("cpu"))
     computes_in = pipeline.describe()["precision"]
+    forward = pipeline.classifier if ours else _Padded(model_dir)
     return {
         "precision": precision,
         "computes_in": computes_in,
         "threads": torch.get_num_threads(),
-        "calls": [_measure_job(pipeline, computes_in, **job) for job in jobs],
+        "calls": [_measure_job(pipeline, forward, computes_in, **job) for job in jobs],
     }
+
+
+class _Padded:
+    """transformers' forward, eager, of batches as they come, padded."""
+
+    def __init__(self, model_dir: Path) -> None:
+        self._model = AutoModelForSequenceClassification.from_pretrained(
+            model_dir, dtype=torch.float32, attn_implementation="eager"
+        ).eval()
+
+    def __call__(self, encodings: Sequence[Encoding]) -> tuple[torch.Tensor, object]:
+        batches = range(0, len(encodings), _BATCH)
+        return torch.cat([self._logits(encodings[start:][:_BATCH]) for start in batches]), None
+
+    def _logits(self, encodings: Sequence[Encoding]) -> torch.Tensor:
+        rows = [torch.tensor(encoding.input_ids) for encoding in encodings]
+        ids = pad_sequence(rows, batch_first=True)
+        mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+        logits: torch.Tensor = self._model(input_ids=ids, attention_mask=mask).logits
+        return logits
 
 
 @torch.inference_mode()
 def _measure_job(
-    pipeline: Pipeline, precision: str, workload: str, texts: Sequence[str], repeats: int
+    pipeline: Pipeline,
+    forward: Callable[[Sequence[Encoding]], tuple[torch.Tensor, object]],
+    precision: str,
+    workload: str,
+    texts: Sequence[str],
+    repeats: int,
 ) -> dict[str, Any]:
     encodings = [
         encoding
@@ -61,11 +94,11 @@ def _measure_job(
     ]
     lengths = [len(encoding.input_ids) for encoding in encodings]
     operations = count_operations(pipeline.config, lengths)
-    pipeline.classifier(encodings)
+    labels = forward(encodings)[0].argmax(dim=1).tolist()
     seconds, rates = [], [matrix_rates(pipeline.config)]
     for _ in range(repeats):
         start = time.perf_counter()
-        pipeline.classifier(encodings)
+        forward(encodings)
         seconds.append(time.perf_counter() - start)
         rates.append(matrix_rates(pipeline.config))
     shares = [
@@ -82,6 +115,7 @@ def _measure_job(
         "operations_per_second": operations / typical,
         "rates": rates,
         "share": statistics.median(shares),
+        "labels": labels,
     }
 
 
@@ -91,12 +125,14 @@ def _rate(rates: dict[str, float], precision: str) -> float:
 
 
 def count_operations(config: PretrainedConfig, lengths: Sequence[int]) -> float:
-    """Multiplications and additions that BERT needs for texts of so many tokens, without padding.
+    """Multiplications and additions that a model needs for texts of so many tokens, without padding.
 
-    Linear layers, attention, the pooler and the classifier; the rest is small beside them.
+    Linear layers, attention, the pooler and the classifier; the rest is small beside them. ModernBERT's
+    windows count as if they were the whole of these short texts.
     """
     hidden, between = config.hidden_size, config.intermediate_size
-    token = 2 * (4 * hidden**2 + 2 * hidden * between)
+    wide = 3 if config.model_type == "modernbert" else 2  # a gate beside what it gates
+    token = 2 * (4 * hidden**2 + wide * hidden * between)
     attention = 4 * hidden * sum(length**2 for length in lengths)
     head = 2 * hidden * (hidden + config.num_labels) * len(lengths)
     return float(config.num_hidden_layers * (token * sum(lengths) + attention) + head)

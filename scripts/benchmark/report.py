@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import operator
+import re
 import shutil
 import statistics
 import subprocess
@@ -17,7 +19,9 @@ from typing import Any
 from rich import table
 from rich.console import Console
 
+from .engine import TRANSFORMERS
 from .environments import Absent, environment
+from .models import FINE_TUNED, RANDOM
 from .servers import ORDINARY
 
 JSON, PLOT = "bench.json", "bench.svg"
@@ -25,6 +29,10 @@ PAGE = "performance.md"
 MEGABYTE = 1_000_000
 COMPARED = 64  # connections at which servers are compared, where that was measured
 _TEMPLATE = Path(__file__).with_name("performance.md.in")
+_PART = Path(__file__).with_name("performance-part.md.in")
+# kinds of machine that have a part of the page each, and the flag that tells the first
+_AMX = "amx_bf16"
+_KINDS = ("amx", "no-amx")
 _KEYS = ("server", "workload", "connections")
 _NONE = "–"
 
@@ -162,24 +170,38 @@ def engine_table(results: Mapping[str, Any]) -> Table:
     rows = []
     for engine in results["engine"]:
         for call in engine["calls"]:
-            before, after = (call["rates"][place] for place in (0, -1))
-            rows.append(
-                [
-                    f"{engine['precision']}, {call['workload']}",
-                    str(call["texts"]),
-                    number(call["texts_per_second"]),
-                    number(call["operations_per_second"] / 1e9),
-                    *(
-                        f"{number(before[name] / 1e9)} → {number(after[name] / 1e9)}"
-                        for name in before
-                    ),
-                    engine["computes_in"],
-                    f"{call['share']:.0%}",
+            row = [
+                f"{engine['precision']}, {call['workload']}",
+                str(call["texts"]),
+                number(call["texts_per_second"]),
+            ]
+            if "rates" in call:
+                before, after = (call["rates"][place] for place in (0, -1))
+                row += [number(call["operations_per_second"] / 1e9)]
+                row += [
+                    f"{number(before[name] / 1e9)} → {number(after[name] / 1e9)}" for name in before
                 ]
-            )
+                row += [engine["computes_in"], f"{call['share']:.0%}"]
+            else:
+                row += [_NONE] * 4 + [engine["computes_in"], _NONE]
+            row.append(f"{call['same_labels']:.2%}" if "same_labels" in call else _NONE)
+            rows.append(row)
     header = ["engine", "texts a call", "texts/s", "Gop/s"]
-    header += ["float32", "bfloat16", "int8", "computes in", "share"]
+    header += ["float32", "bfloat16", "int8", "computes in", "share", "labels as in float32"]
     return Table("the engine alone; matrix products in Gop/s before → after", header, rows)
+
+
+def compare_labels(engines: Sequence[dict[str, Any]]) -> None:
+    """Replace the labels of each call by the share that is as in transformers' float32."""
+    right = {}
+    for engine in engines:
+        for call in engine["calls"]:
+            labels, place = call.pop("labels"), (call["workload"], call["texts"])
+            if engine["precision"] == TRANSFORMERS:
+                right[place] = labels
+            elif place in right:
+                same = sum(map(operator.eq, labels, right[place]))
+                call["same_labels"] = same / len(labels)
 
 
 def left_out(results: Mapping[str, Any]) -> list[str]:
@@ -233,22 +255,51 @@ def plot(output: Path) -> None:
 
 
 def write_docs(output: Path, docs: Path) -> None:
-    """Make the page and its plot from what the last run wrote."""
-    if not (output / JSON).exists():
-        sys.exit(f"Error: {output / JSON} is not there; run scripts/bench first")
-    results = json.loads((output / JSON).read_bytes())
-    (docs / PAGE).write_text(page(results), encoding="utf-8")
-    if not (output / PLOT).exists():
-        plot(output)
-    if (output / PLOT).exists():
-        shutil.copyfile(output / PLOT, docs / Path(PAGE).with_suffix(".svg").name)
+    """Make this kind of machine's part of the page, and its plot, from what the last run wrote."""
+    runs = {name: output / name / JSON for name in (FINE_TUNED, *RANDOM)}
+    if not runs[FINE_TUNED].exists():
+        sys.exit(f"Error: {runs[FINE_TUNED]} is not there; run scripts/bench first")
+    results, *others = (json.loads(path.read_bytes()) for path in runs.values() if path.exists())
+    kind = _KINDS[_AMX not in results["machine"]["flags"]]
+    page = docs / PAGE
+    parts = _parts(page.read_text(encoding="utf-8") if page.exists() else "")
+    parts[kind] = part(results, others, kind)
+    values = {kind.replace("-", "_"): _marked(kind, parts[kind]) for kind in _KINDS}
+    page.write_text(
+        Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(values), encoding="utf-8"
+    )
+    drawn = output / FINE_TUNED / PLOT
+    if not drawn.exists():
+        plot(drawn.parent)
+    if drawn.exists():
+        shutil.copyfile(drawn, docs / f"{page.stem}-{kind}.svg")
 
 
-def page(results: Mapping[str, Any]) -> str:
-    """The page: the template's prose, with the figures in their places."""
+def _marked(kind: str, text: str) -> str:
+    return f"<!-- {kind}: made by scripts/bench --docs -->\n{text.strip()}\n<!-- end of {kind} -->"
+
+
+def _parts(page: str) -> dict[str, str]:
+    """The parts that a page has, by kind of machine; of a kind that was not measured yet one says so."""
+    found = dict.fromkeys(_KINDS, "Not measured yet.")
+    for kind in _KINDS:
+        if match := re.search(
+            rf"<!-- {kind}: .*?-->\n(.*?)\n<!-- end of {kind} -->", page, re.DOTALL
+        ):
+            found[kind] = match[1]
+    return found
+
+
+def part(results: Mapping[str, Any], others: Sequence[Mapping[str, Any]], kind: str) -> str:
+    """What was measured on one kind of machine: prose, with the figures in their places.
+
+    others      results of the other models
+    """
     machine, options = results["machine"], results["options"]
     tables = [f"**{each.title}**\n\n{each.markdown()}" for each in serving_tables(results)]
-    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+    return Template(_PART.read_text(encoding="utf-8")).substitute(
+        kind=kind,
+        models="\n\n".join(map(_model_tables, others)) or "Not measured yet.",
         date=results["date"][:10],
         commit=results["commit"],
         cpu=machine["cpu"],
@@ -294,4 +345,14 @@ def _figure(
 
 
 def _title(results: Mapping[str, Any], server: str) -> str:
-    return str(results["servers"][server]["title"])
+    return str(results["servers"].get(server, {"title": server})["title"])
+
+
+def _model_tables(results: Mapping[str, Any]) -> str:
+    """Of another model: the servers' requests/s, and the engine alone."""
+    tables = [throughput_table(results, each) for each in results["options"]["workloads"]]
+    if not results["measurements"]:
+        tables = []
+    lines = [f"- {line}" for line in left_out(results)]
+    shown = [f"**{each.title}**\n\n{each.markdown()}" for each in (*tables, engine_table(results))]
+    return "\n\n".join([f"#### {results['model']}", *shown, *(["\n".join(lines)] if lines else [])])

@@ -1,10 +1,11 @@
 """One run: every server in turn, round after round, and the engine alone.
 
-    scripts/bench                   everything: takes an hour or more
-    scripts/bench --quick           one workload, two loads, under ten minutes
-    scripts/bench --docs            docs/performance.md from the last run
+    scripts/bench                   everything: takes two hours or more
+    scripts/bench --quick           one workload, two loads, about twenty minutes
+    scripts/bench --models NAME …   of other models too
+    scripts/bench --docs            this machine's part of docs/performance.md from the last run
 
-Figures go to build/bench/: bench.json with all of them, bench.svg, and the logs of the servers.
+Figures go to build/bench/MODEL/: bench.json with all of them, bench.svg, and the logs of the servers.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -26,17 +28,25 @@ import httpx
 from rich.console import Console
 from rich.progress import Progress
 
-from . import report
+from . import models, report
 from .checking import Probabilities, expected, offence
+from .engine import TRANSFORMERS
 from .environments import Absent
 from .load import TIMEOUT, enough_seconds, send
 from .machine import commit, describe_machine, versions
 from .processes import Usage, is_alive, last_line, settle
-from .servers import PRECISIONS, ROOT, SERVERS, Endpoint, Server, Site
-from .workloads import NAMES, Workload, load_tokenizer, load_workloads
+from .servers import ROOT, SERVERS, Bertserve, Endpoint, OpenVino, Server, Site
+from .workloads import (
+    NAMES,
+    SEED,
+    Workload,
+    load_tokenizer,
+    load_workloads,
+    read_questions,
+)
 
 SHARED = ROOT.parent / "shared"
-MODEL_DIR = SHARED / "models" / "banking77-minilm"
+MODEL_DIR = SHARED / "models" / models.FINE_TUNED
 DATA = SHARED / "data"
 LONGEST = 512  # tokens that the model reads of a text
 CONNECTIONS = (1, 16, 64, 256)
@@ -45,8 +55,9 @@ START_TIMEOUT = 180.0
 WARM_UP_SECONDS = (2, 10)  # the second where nothing came back in the first
 WARM_UP_CONNECTIONS = 16
 CHECKED_TEXTS = 2  # of each workload
-# texts of one call of the engine alone; long ones take long enough
-ENGINE_TEXTS = {"short": (64, 512), "mixed": (64, 512), "long": (64,)}
+# texts of one call of the engine alone; long ones take long enough, and labels are compared of all
+# short ones
+ENGINE_TEXTS = {"short": (64, 3_080), "mixed": (64, 512), "long": (64,)}
 ENGINE_REPEATS = 5
 
 console = Console(stderr=True)
@@ -61,13 +72,15 @@ def main() -> None:
     for path in (MODEL_DIR, DATA):
         if not path.exists():
             sys.exit(f"Error: {path} is not there; the benchmark needs its model and its texts")
-    options.output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bertserve-bench-") as work:
-        os.environ["XDG_STATE_HOME"] = work  # of the servers that bertserve starts
-        results = Run(options, Path(work)).measure()
-    report.show(results)
-    report.plot(options.output)
-    console.print(f"written to {options.output}")
+    for model in options.models:
+        output = options.output / model
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="bertserve-bench-") as work:
+            os.environ["XDG_STATE_HOME"] = work  # of the servers that bertserve starts
+            results = Run(options, model, output, Path(work)).measure()
+        report.show(results)
+        report.plot(output)
+        console.print(f"written to {output}")
 
 
 def read_arguments() -> argparse.Namespace:
@@ -80,6 +93,7 @@ def read_arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--quick", action="store_true", help="mixed texts, 1 and 64 connections, two rounds")
     add("--servers", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
+    add("--models", nargs="+", choices=models.NAMES, default=[models.FINE_TUNED], metavar="NAME")
     add("--workloads", nargs="+", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
     add("--connections", nargs="+", type=int, metavar="N", help="of each load")
     add("--rounds", type=int, help="how often everything is measured; medians are told (3)")
@@ -100,15 +114,22 @@ def read_arguments() -> argparse.Namespace:
 class Run:
     """Everything that is measured with one set of options; results are written as they come."""
 
-    def __init__(self, options: argparse.Namespace, work: Path) -> None:
+    def __init__(self, options: argparse.Namespace, model: str, output: Path, work: Path) -> None:
         self.options = options
-        self.site = Site(MODEL_DIR, work, options.output / "logs")
+        self.model = model
+        self.output = output
+        model_dir = models.make_model(model, MODEL_DIR, work / model)
+        self.site = Site(model_dir, work, output / "logs", work / "calibration.json")
         self.site.logs.mkdir(exist_ok=True)
+        questions = read_questions(DATA / "banking77" / "train.csv")
+        self.site.texts.write_text(
+            json.dumps(random.Random(SEED).sample(questions, len(questions)))
+        )
         self.servers = [server for server in SERVERS if server.name in options.servers]
-        workloads = load_workloads(DATA, load_tokenizer(MODEL_DIR), LONGEST)
+        workloads = load_workloads(DATA, load_tokenizer(model_dir), LONGEST)
         self.workloads = [workloads[name] for name in options.workloads]
         checked = [text for each in workloads.values() for text in each.texts[:CHECKED_TEXTS]]
-        self.truth = expected(MODEL_DIR, checked)
+        self.truth = expected(model_dir, checked)
         self.results = self._describe()
 
     def measure(self) -> dict[str, Any]:
@@ -134,6 +155,7 @@ class Run:
         return {
             "date": datetime.now(timezone.utc).isoformat(timespec="minutes"),
             "commit": commit(ROOT),
+            "model": self.model,
             "machine": describe_machine(),
             "versions": versions(),
             "options": {
@@ -163,7 +185,7 @@ class Run:
 
     def _save(self) -> None:
         self.results["medians"] = report.medians(self.results["measurements"])
-        (self.options.output / report.JSON).write_text(json.dumps(self.results, indent=1) + "\n")
+        (self.output / report.JSON).write_text(json.dumps(self.results, indent=1) + "\n")
 
     def _is_prepared(self, server: Server) -> bool:
         console.print(f"preparing {server.title}")
@@ -187,18 +209,25 @@ class Run:
             path.write_text("".join(lines))
 
     def _measure_engines(self, available: Sequence[Server]) -> None:
-        """Each precision whose server is measured, in a process of its own."""
-        names = {server.name for server in available}
-        for precision in PRECISIONS:
-            if f"bertserve-{precision}" in names:
-                console.print(f"the engine alone, {precision}")
-                try:
-                    self.results["engine"].append(self._measure_engine(precision))
-                except subprocess.CalledProcessError as error:
-                    self._failed(f"bertserve-{precision}", "as an engine alone", error)
-                self._save()
+        """Each precision whose server is measured, and those of others, in processes of their own."""
+        jobs = self._write_jobs()
+        own = [sys.executable, "-m", "benchmark.engine", str(self.site.model_dir)]
+        commands = {TRANSFORMERS: [*own, TRANSFORMERS, str(jobs)]}
+        for server in available:
+            if isinstance(server, Bertserve):
+                commands[server.name] = [*own, server.precision, str(jobs)]
+            elif isinstance(server, OpenVino) and server.hint == "THROUGHPUT":
+                commands[server.name] = server.engine(self.site, jobs)
+        for name, command in commands.items():
+            console.print(f"the engine alone: {name}")
+            try:
+                self.results["engine"].append(_json_of(command))
+            except subprocess.CalledProcessError as error:
+                self._failed(name, "as an engine alone", error)
+        report.compare_labels(self.results["engine"])
+        self._save()
 
-    def _measure_engine(self, precision: str) -> dict[str, Any]:
+    def _write_jobs(self) -> Path:
         jobs = [
             {
                 "workload": workload.name,
@@ -210,15 +239,7 @@ class Run:
         ]
         path = self.site.work / "jobs.json"
         path.write_text(json.dumps(jobs))
-        command = [sys.executable, "-m", "benchmark.engine", str(MODEL_DIR), precision, str(path)]
-        result = subprocess.run(
-            command,
-            env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")},
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
-        return dict(json.loads(result.stdout.splitlines()[-1]))
+        return path
 
     def _measure_server(self, server: Server, number: int) -> None:
         """One round of one server: start, check, all workloads at all connections, stop."""
@@ -268,6 +289,13 @@ class Run:
                 f"requests/s, p50 {load.p50_ms:.1f} ms, p99 {load.p99_ms:.1f} ms, "
                 f"{load.errors} errors"
             )
+
+
+def _json_of(command: Sequence[str]) -> dict[str, Any]:
+    """What a program prints last."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts"), "HF_HUB_OFFLINE": "1"}
+    result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return dict(json.loads(result.stdout.splitlines()[-1]))
 
 
 def ask(server: Server, endpoint: Endpoint, text: str) -> httpx.Response:

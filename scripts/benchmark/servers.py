@@ -39,11 +39,15 @@ _PORTS = {"8080": 0, "8081": 1, "8082": 2, "7070": 3, "7071": 4}
 
 @dataclass(frozen=True)
 class Site:
-    """What the servers of a run share: the model, a folder for what they need, one for their logs."""
+    """What the servers of a run share: the model, a folder for what they need, one for their logs.
+
+    texts       a file of texts to calibrate on, a JSON list; none of those that are measured
+    """
 
     model_dir: Path
     work: Path
     logs: Path
+    texts: Path
 
 
 @dataclass(frozen=True)
@@ -223,13 +227,20 @@ class Script:
     @contextmanager
     def serve(self, site: Site) -> Iterator[Endpoint]:
         (port,) = free_ports(1)
-        program = [environment(self.module) / "python", PEERS / f"{self.module}.py"]
+        program = [self._python(), PEERS / f"{self.module}.py"]
         log = site.logs / f"{self.name}.log"
-        with running([*program, self._model(site), str(port)], log, HF_HUB_OFFLINE="1") as process:
+        command: list[str | Path] = [*program, self._model(site), str(port), *self._settings()]
+        with running(command, log, HF_HUB_OFFLINE="1") as process:
             yield Endpoint(f"http://127.0.0.1:{port}/predict", process, {})
 
     def _model(self, site: Site) -> Path:
         return site.model_dir
+
+    def _python(self) -> Path:
+        return environment(self.module) / "python"
+
+    def _settings(self) -> tuple[str, ...]:
+        return ()
 
     def body(self, text: str) -> Any:
         return {"text": text}
@@ -240,15 +251,55 @@ class Script:
 
 @dataclass(frozen=True)
 class OnnxRuntime(Script):
-    """ONNX Runtime; the model is exported once."""
+    """ONNX Runtime; the model is exported once, and quantized."""
+
+    int8: bool = False
 
     def prepare(self, site: Site) -> None:
-        program = [environment(self.module) / "python", PEERS / "onnx_export.py"]
-        command = list(map(str, [*program, site.model_dir, self._model(site)]))
-        _call(command, site.logs / f"{self.name}.log", HF_HUB_OFFLINE="1")
+        self._run(site, "onnx_export.py", site.model_dir, self._model(site))
+        if self.int8:
+            self._run(site, "onnx_quantize.py", self._model(site))
+
+    def _run(self, site: Site, program: str, *arguments: Path) -> None:
+        command = [self._python(), PEERS / program, *arguments]
+        log = site.logs / f"{self.name}.log"
+        _call(list(map(str, command)), log, HF_HUB_OFFLINE="1")
 
     def _model(self, site: Site) -> Path:
         return site.work / self.name
+
+
+@dataclass(frozen=True)
+class OpenVino(Script):
+    """OpenVINO, by one of its hints; the model is converted once for all of them."""
+
+    precision: str = "bf16"
+    hint: str = "THROUGHPUT"
+
+    def prepare(self, site: Site) -> None:
+        if (self._model(site) / "int8.xml").exists():
+            return
+        program = [self._python(), PEERS / "openvino_export.py"]
+        command = list(map(str, [*program, site.model_dir, self._model(site), site.texts]))
+        _call(command, site.logs / "openvino-export.log", HF_HUB_OFFLINE="1")
+
+    def engine(self, site: Site, jobs: Path) -> list[str]:
+        """The command that measures it without a server."""
+        program = [self._python(), PEERS / "openvino_engine.py"]
+        return list(map(str, [*program, self._model(site), self.precision, jobs]))
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        return requirements("openvino")
+
+    def _model(self, site: Site) -> Path:
+        return site.work / "openvino"
+
+    def _python(self) -> Path:
+        return environment("openvino") / "python"
+
+    def _settings(self) -> tuple[str, ...]:
+        return self.precision, self.hint
 
 
 @dataclass(frozen=True)
@@ -322,4 +373,18 @@ SERVERS: tuple[Server, ...] = (
     Script("litserve", "LitServe", "litserve_server"),
     Infinity(),
     OnnxRuntime("onnxruntime", "ONNX Runtime + FastAPI", "onnx_fastapi"),
+    # what is quantized may be wrong: how often is measured
+    OnnxRuntime("onnxruntime-int8", "ONNX Runtime int8 + FastAPI", "onnx_fastapi", 1.0, int8=True),
+    *(
+        OpenVino(
+            f"openvino-{precision}-{hint.lower()}",
+            f"OpenVINO {precision} {hint} + FastAPI",
+            "openvino_fastapi",
+            0.02 if precision == "bf16" else 1.0,
+            precision,
+            hint,
+        )
+        for precision in ("bf16", "int8")
+        for hint in ("THROUGHPUT", "LATENCY")
+    ),
 )

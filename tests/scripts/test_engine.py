@@ -1,5 +1,5 @@
 import pytest
-from transformers import BertConfig
+from transformers import BertConfig, ModernBertConfig
 
 from benchmark.engine import RATES, count_operations, matrix_rates
 
@@ -10,6 +10,14 @@ def test_operations_of_a_small_model() -> None:
     attention = 4 * 2 * (10 * 10 + 4 * 4)
     head = 2 * 2 * (2 + 5) * 2
     assert count_operations(config, [10, 4]) == 3 * (token * 14 + attention) + head
+
+
+def test_a_gate_is_counted() -> None:
+    config = ModernBertConfig(
+        hidden_size=2, intermediate_size=8, num_hidden_layers=1, num_labels=5, num_attention_heads=1
+    )
+    token = 2 * (4 * 2 * 2 + 3 * 2 * 8)
+    assert count_operations(config, [1]) == token + 4 * 2 + 2 * 2 * (2 + 5)
 
 
 def test_every_precision_has_a_rate(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmark.engine import TRANSFORMERS
+from benchmark.models import FINE_TUNED
 from benchmark.report import (
     JSON,
     PLOT,
+    compare_labels,
     cost_table,
     engine_table,
     latency_table,
@@ -58,7 +62,15 @@ def test_latencies_and_costs_have_a_row_for_each_server() -> None:
 def test_the_engine_is_compared_with_the_rate_in_its_own_precision() -> None:
     (row,) = engine_table(results()).rows
     assert row[:4] == ["auto, short", "64", "640", "200"]
-    assert row[-2:] == ["bfloat16", "50%"]
+    assert row[-3:] == ["bfloat16", "50%", "–"]
+
+
+def test_engines_of_others_have_no_rate() -> None:
+    found = results()
+    call = {"workload": "short", "texts": 64, "texts_per_second": 12.3, "same_labels": 0.957}
+    found["engine"] = [{"precision": "OpenVINO int8", "computes_in": "int8", "calls": [call]}]
+    (row,) = engine_table(found).rows
+    assert row == ["OpenVINO int8, short", "64", "12.3", *"––––", "int8", "–", "95.70%"]
 
 
 def test_what_is_missing_is_said() -> None:
@@ -87,12 +99,20 @@ def test_tables_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "infinity is absent: it cannot be installed" in printed
 
 
-def test_the_page_is_made_from_the_json_alone(tmp_path: Path) -> None:
+def write_results(output: Path, model: str, found: dict[str, Any]) -> None:
+    (output / model).mkdir(parents=True, exist_ok=True)
+    (output / model / JSON).write_text(json.dumps({**found, "model": model}))
+    (output / model / PLOT).write_text("<svg/>")
+
+
+def test_a_part_of_the_page_is_made_from_the_json_alone_and_the_other_is_kept(
+    tmp_path: Path,
+) -> None:
     output, docs = tmp_path / "bench", tmp_path / "docs"
-    output.mkdir()
     docs.mkdir()
-    (output / JSON).write_text(json.dumps(results()))
-    (output / PLOT).write_text("<svg/>")
+    found = results()
+    write_results(output, FINE_TUNED, found)
+    write_results(output, "modernbert-base", {**found, "measurements": []})
     write_docs(output, docs)
     page = (docs / "performance.md").read_text(encoding="utf-8")
     assert "A Processor, 2 cores (avx2), 16.0 GB of memory" in page
@@ -101,7 +121,32 @@ def test_the_page_is_made_from_the_json_alone(tmp_path: Path) -> None:
     assert "| `short` | 3,080 | 15 | 82 |" in page
     assert "- LitServe: litserve==1.0" in page
     assert "- infinity is absent: it cannot be installed" in page
-    assert (docs / "performance.svg").read_text() == "<svg/>"
+    assert "#### modernbert-base" in page
+    assert page.index("Not measured yet.") < page.index("A Processor")  # AMX comes first
+    assert (docs / "performance-no-amx.svg").read_text() == "<svg/>"
+
+    found["machine"] = {**found["machine"], "cpu": "Another", "flags": ["avx2", "amx_bf16"]}
+    write_results(output, FINE_TUNED, found)
+    write_docs(output, docs)
+    page = (docs / "performance.md").read_text(encoding="utf-8")
+    assert "Not measured yet." not in page
+    assert page.index("Another, 2 cores") < page.index("A Processor, 2 cores")
+    assert page.count("<!-- end of") == 2
+
+
+def test_labels_are_compared_with_those_of_float32() -> None:
+    def engine(precision: str, labels: list[int]) -> dict[str, Any]:
+        call = {"workload": "short", "texts": 4, "labels": labels}
+        return {"precision": precision, "calls": [call, {**call, "texts": 5}]}
+
+    engines = [engine(TRANSFORMERS, [0, 1, 2, 0]), engine("int8", [0, 1, 1, 0])]
+    engines[0]["calls"].pop()
+    compare_labels(engines)
+    assert engines[1]["calls"] == [
+        {"workload": "short", "texts": 4, "same_labels": 0.75},
+        {"workload": "short", "texts": 5},
+    ]
+    assert engines[0]["calls"] == [{"workload": "short", "texts": 4}]
 
 
 def test_a_page_without_a_run_says_what_to_do(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def test_a_configuration_gets_free_ports_and_nothing_else_changes() -> None:
 
 
 def test_each_server_has_a_name_of_its_own() -> None:
-    assert len({server.name for server in SERVERS}) == len(SERVERS) == 9
+    assert len({server.name for server in SERVERS}) == len(SERVERS) == 14
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in PEERS.glob("*.txt")))
