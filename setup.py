@@ -7,6 +7,7 @@ no kernels, and without a compiler, the wheel is pure: torch computes what they 
 import functools
 import importlib
 import logging
+import platform
 import re
 import shutil
 import sys
@@ -58,7 +59,7 @@ class PlatformWheel(bdist_wheel):
             return super().get_tag()
         built = Path(self.get_finalized_command("build").build_lib, KERNELS)
         called = [version for library in built.glob("*.so") for version in glibc_versions(library)]
-        return "py3", "none", f"manylinux_2_{max([GLIBC, *called])}_x86_64"
+        return "py3", "none", f"manylinux_2_{max([GLIBC, *called])}_{platform.machine()}"
 
 
 def glibc_versions(library: Path) -> list[int]:

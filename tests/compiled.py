@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
-from handler.engine.kernels import BUILDS, FOLDER, Kernels, kernels
+from handler.engine.kernels import BUILDS, FOLDER, Kernels, kernels, lacking
 
 needs_kernels = pytest.mark.skipif(
     kernels() is None, reason="no kernels: no compiler was here, or this CPU has no AVX2"
@@ -14,11 +13,10 @@ needs_kernels = pytest.mark.skipif(
 
 def missing(name: str) -> str:
     """Why the kernels for one kind of CPU cannot be run here; "" where they can."""
-    if not (FOLDER / f"{name}.so").exists():
-        return f"{name} was not compiled"
-    capabilities = torch.cpu.get_capabilities()
-    lacking = sorted(each for each in BUILDS[name].needs if not capabilities.get(each))
-    return f"this CPU has no {lacking[0]}, which {name} needs" if lacking else ""
+    absent = lacking(BUILDS[name])
+    if absent:
+        return f"this CPU has no {absent[0]}, which {name} needs"
+    return "" if (FOLDER / f"{name}.so").exists() else f"{name} was not compiled"
 
 
 def usable_build(name: str) -> Kernels:

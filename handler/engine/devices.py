@@ -31,7 +31,8 @@ def choose_precision(precision: str, device: torch.device) -> str:
     """What `auto` stands for on a device; LoadError where a precision cannot be had there."""
     if precision == "int8" and not multiplies_int8(device):
         raise LoadError(
-            "precision int8 needs a CPU with AVX2 and an archive with kernels for it, and this is "
+            "precision int8 needs a CPU with AVX2, or dot products on aarch64, and an archive with "
+            "kernels for it, and this is "
             f"{device}; package the model with --precision auto, or on a machine with a C++ compiler"
         )
     if precision != "auto":
@@ -44,7 +45,9 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     found = torch.cpu.get_capabilities()
-    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+    library = kernels()
+    ours = library is not None and library.multiplies_bfloat16
+    return bool(ours or found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
 def multiplies_int8(device: torch.device) -> bool:

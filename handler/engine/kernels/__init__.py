@@ -21,6 +21,7 @@ from .library import (
     Product,
     as_tiles,
     kernels,
+    lacking,
     quantize,
 )
 
@@ -43,6 +44,7 @@ __all__ = [
     "digest",
     "find_compiler",
     "kernels",
+    "lacking",
     "made_from_these",
     "quantize",
 ]

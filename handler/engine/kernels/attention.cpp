@@ -9,6 +9,13 @@
 #include "products.h"
 #include "threads.h"
 
+// whether heads of bfloat16 are multiplied as such; elsewhere as floats
+#if defined(__AVX512BF16__)
+#define IN_PAIRS 1
+#else
+#define IN_PAIRS 0
+#endif
+
 namespace {
 
 // scores [padded] of one token become e^(scaling · (score − largest)), next to nothing before `begin` and from
@@ -250,7 +257,7 @@ void attend_in_floats(const Head<T>& head, void* scratch) {
 
 // ---- CPUs that multiply bfloat16: weights and values as the products of linear layers take them
 
-#if HAS_BFLOAT16
+#if IN_PAIRS
 
 constexpr int64_t kSide = 16;   // columns of a tile
 constexpr int64_t kDepth = 32;  // bfloat16 numbers of each of them
@@ -407,7 +414,7 @@ void attend_in_pairs(const Head<bfloat16>& head, void* scratch) {
 // ---- all heads of all texts
 
 bool in_pairs(int64_t size, bfloat16) {
-#if HAS_BFLOAT16
+#if IN_PAIRS
   return size % kDepth == 0;
 #else
   (void)size;
@@ -418,7 +425,7 @@ bool in_pairs(int64_t, float) { return false; }
 
 void attend_one(const Head<float>& head, bool, void* scratch) { attend_in_floats(head, scratch); }
 void attend_one(const Head<bfloat16>& head, bool pairs, void* scratch) {
-#if HAS_BFLOAT16
+#if IN_PAIRS
   if (pairs) return attend_in_pairs(head, scratch);
 #endif
   (void)pairs;
@@ -435,7 +442,7 @@ void attend(
   for (int64_t text = 0; text < texts; ++text)
     longest = std::max(longest, starts[text + 1] - starts[text]);
   int64_t bytes = scratch_of_floats(longest, size);
-#if HAS_BFLOAT16
+#if IN_PAIRS
   if (pairs) bytes = scratch_of_pairs(longest, size);
 #endif
 #if HAS_AMX

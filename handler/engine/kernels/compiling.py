@@ -1,6 +1,6 @@
 """Compile the sources beside this file; needs the standard library alone, so that `setup.py` can use it.
 
-    compile_all(find_compiler(), Path("somewhere"))    # amx.so … avx2.so, see `BUILDS`
+    compile_all(find_compiler(), Path("somewhere"))    # amx.so … neon_dot.so, see `BUILDS`
 
 Each library bears the digest of what it was made from as its build id: `made_from_these` knows it again.
 """
@@ -20,13 +20,19 @@ from pathlib import Path
 
 from .builds import BUILDS, FOLDER, SOURCES, Build
 
-KNOWN_HERE = (platform.system(), platform.machine()) == ("Linux", "x86_64")
+_MACHINES = {build.machine for build in BUILDS.values()}
+KNOWN_HERE = platform.system() == "Linux" and platform.machine() in _MACHINES
 
 _FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fno-exceptions", "-fno-math-errno", "-w")
 # OpenMP's functions are left open: at load they are found in the library that torch brought
 _LINK = ("-nostdlib", "-lc")
 # clang as PyPI has it, for every Linux that torch's own wheels are for; in whole registers of AVX-512
-_ZIG = ("c++", "-target", "x86_64-linux-gnu.2.28", "-mprefer-vector-width=512")
+_ZIG = {
+    "x86_64": ("-target", "x86_64-linux-gnu.2.28", "-mprefer-vector-width=512"),
+    "aarch64": ("-target", "aarch64-linux-gnu.2.28"),
+}
+# how it spells kinds of CPU
+_SPELT = (("-march=x86-64-v", "-march=x86_64_v"), ("-march=armv8.2-a", "-mcpu=generic+v8_2a"))
 
 
 def find_compiler() -> list[str]:
@@ -34,7 +40,7 @@ def find_compiler() -> list[str]:
     if named := shlex.split(os.environ.get("CXX", "")):
         return named
     if importlib.util.find_spec("ziglang"):
-        return [sys.executable, "-m", "ziglang", *_ZIG]
+        return [sys.executable, "-m", "ziglang", "c++"]
     return ["g++"]
 
 
@@ -55,18 +61,25 @@ def made_from_these(library: Path) -> bool:
         return False
 
 
+def kinds(compiler: list[str]) -> list[str]:
+    """Of CPUs that a compiler makes libraries for: ziglang for all, others for this kind of machine."""
+    here = platform.machine()
+    return [name for name, kind in BUILDS.items() if _is_zig(compiler) or kind.machine == here]
+
+
 def compile_all(compiler: list[str], into: Path) -> dict[str, str]:
     """Make a library for each kind of CPU; returns what the compiler says of those that fail."""
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor() as pool:
         tasks = {
             name: pool.submit(_compile, compiler, name, into.resolve(), Path(scratch))
-            for name in BUILDS
+            for name in kinds(compiler)
         }
         return {name: problem for name, task in tasks.items() if (problem := task.result())}
 
 
 def _compile(compiler: list[str], name: str, into: Path, scratch: Path) -> str:
     objects = [str(scratch / f"{name}-{source}.o") for source in SOURCES]
+    compiler = [*compiler, *_target(BUILDS[name], compiler)]
     flags = [*_FLAGS, *_flags(BUILDS[name], compiler)]
     commands = [
         [*compiler, *flags, "-c", source, "-o", target]
@@ -93,5 +106,15 @@ def _compile(compiler: list[str], name: str, into: Path, scratch: Path) -> str:
 
 def _flags(kind: Build, compiler: list[str]) -> list[str]:
     """Its flags, as the compiler spells them."""
-    is_zig = "ziglang" in compiler
-    return [flag.replace("x86-64-v", "x86_64_v") if is_zig else flag for flag in kind.flags]
+    flags = list(kind.flags)
+    for ours, theirs in _SPELT if _is_zig(compiler) else ():
+        flags = [flag.replace(ours, theirs) for flag in flags]
+    return flags
+
+
+def _target(kind: Build, compiler: list[str]) -> tuple[str, ...]:
+    return _ZIG[kind.machine] if _is_zig(compiler) else ()
+
+
+def _is_zig(compiler: list[str]) -> bool:
+    return "ziglang" in compiler

@@ -9,14 +9,18 @@
 #include <cstring>
 #include <utility>
 
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#else
 #include <immintrin.h>
+#endif
 
 #if defined(__AMX_BF16__) && defined(__AMX_INT8__) && defined(__AVX512BF16__)
 #define HAS_AMX 1
 #else
 #define HAS_AMX 0
 #endif
-#if defined(__AVX512BF16__)
+#if defined(__AVX512BF16__) || defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
 #define HAS_BFLOAT16 1  // products of them
 #else
 #define HAS_BFLOAT16 0
@@ -25,7 +29,7 @@
 namespace {
 
 
-// a register of floats, at any address; compilers make of it what the CPU has
+// a register of floats, at any address; compilers make of it what the CPU has, on aarch64 two registers
 #if defined(__AVX512F__)
 constexpr int kLanes = 16;
 #define LOW_HALVES 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
@@ -76,9 +80,29 @@ inline int64_t round_up(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
+#if defined(__aarch64__)
+// what an instruction of NEON makes of each half
+template <typename Whole, typename Half, typename Function>
+inline Whole of_halves(const Function& function) {
+  const Half halves[2] = {function(0), function(1)};
+  Whole whole;
+  std::memcpy(&whole, halves, sizeof whole);
+  return whole;
+}
+template <typename Half, typename Whole>
+inline Half half_of(const Whole& whole, int number) {
+  Half half;
+  std::memcpy(&half, (const char*)&whole + number * sizeof half, sizeof half);
+  return half;
+}
+#endif
+
 // to the nearest, ties to even
 inline Ints to_whole(Floats x) {
-#if defined(__AVX512F__)
+#if defined(__aarch64__)
+  return of_halves<Ints, int32x4_t>(
+      [&](int number) { return vcvtnq_s32_f32(half_of<float32x4_t>(x, number)); });
+#elif defined(__AVX512F__)
   return (Ints)_mm512_cvtps_epi32((__m512)x);
 #else
   return (Ints)_mm256_cvtps_epi32((__m256)x);
@@ -178,7 +202,9 @@ inline Floats load(const float* from) { return *(const Floats*)from; }
 inline void store(Floats x, float* to) { *(Floats*)to = x; }
 
 inline Floats load(const bfloat16* from) {
-#if defined(__AVX512F__)
+#if defined(__aarch64__)
+  return (Floats)(__builtin_convertvector(*(const Halves*)from, Bits) << 16);
+#elif defined(__AVX512F__)
   return (Floats)((Bits)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)from)) << 16);
 #else
   return (Floats)((Bits)_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)from)) << 16);

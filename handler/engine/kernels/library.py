@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
-from .builds import BUILDS, FOLDER
+from .builds import BUILDS, FOLDER, Build
 
 LANES = 16  # numbers at a time; sizes must be multiples
 
@@ -300,11 +301,24 @@ def quantize(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Te
     return whole, scales, -128 * whole.sum(dim=1, dtype=torch.int32)
 
 
+def lacking(build: Build) -> list[str]:
+    """What a build needs and this CPU has not, by torch's names, on aarch64 by Linux's."""
+    if build.machine != platform.machine():
+        return [build.machine]
+    found = _features() if build.machine == "aarch64" else torch.cpu.get_capabilities()
+    return sorted(capability for capability in build.needs if not found.get(capability))
+
+
+def _features() -> dict[str, bool]:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    found = next((line for line in lines if line.startswith("Features")), "")
+    return dict.fromkeys(found.partition(":")[2].split(), True)
+
+
 def _usable(folder: Path) -> Iterator[tuple[str, Path]]:
-    found = torch.cpu.get_capabilities()
     for name, build in BUILDS.items():
         path = folder / f"{name}.so"
-        if path.exists() and all(found.get(capability) for capability in build.needs):
+        if path.exists() and not lacking(build):
             yield name, path
 
 

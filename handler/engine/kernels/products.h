@@ -17,8 +17,6 @@
 
 #include "floats.h"
 
-#include <immintrin.h>
-
 #if HAS_AMX
 #include "tiles.h"
 #endif
@@ -29,7 +27,7 @@ constexpr int64_t kColumns = 32;  // of a block
 
 // ---- what a token in int8 is stored as
 
-#if HAS_AMX
+#if HAS_AMX || defined(__ARM_FEATURE_DOTPROD)
 using Quantized = int8_t;
 constexpr int kOffset = 0;
 #elif defined(__AVX512VNNI__) || defined(__AVXVNNI__)
@@ -130,12 +128,28 @@ inline Four weights_of(const T* from) {
   return {*(const Ints*)from};
 }
 
-#if defined(__AVX512BF16__)
+#if defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+inline Floats add_products(Floats sums, Four x, Four weights, bfloat16) {
+  return of_halves<Floats, float32x4_t>([&](int number) {
+    return vbfdotq_f32(
+        half_of<float32x4_t>(sums, number), half_of<bfloat16x8_t>(x, number),
+        half_of<bfloat16x8_t>(weights, number));
+  });
+}
+#elif defined(__AVX512BF16__)
 inline Floats add_products(Floats sums, Four x, Four weights, bfloat16) {
   return (Floats)_mm512_dpbf16_ps((__m512)sums, (__m512bh)x.values, (__m512bh)weights.values);
 }
 #endif
-#if defined(__AVX512VNNI__)
+#if defined(__ARM_FEATURE_DOTPROD)
+inline Ints add_products(Ints sums, Four x, Four weights, int8_t) {
+  return of_halves<Ints, int32x4_t>([&](int number) {
+    return vdotq_s32(
+        half_of<int32x4_t>(sums, number), half_of<int8x16_t>(x, number),
+        half_of<int8x16_t>(weights, number));
+  });
+}
+#elif defined(__AVX512VNNI__)
 inline Ints add_products(Ints sums, Four x, Four weights, int8_t) {
   return (Ints)_mm512_dpbusd_epi32((__m512i)sums, (__m512i)x.values, (__m512i)weights.values);
 }

@@ -133,7 +133,7 @@ def test_auto_is_what_the_gpu_multiplies(
 def test_int8_without_a_kernel_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("handler.engine.devices.kernels", lambda: None)
     with pytest.raises(
-        LoadError, match="int8 needs a CPU with AVX2 and an archive.*--precision auto"
+        LoadError, match="int8 needs a CPU with AVX2, or dot products.*--precision auto"
     ):
         choose_precision("int8", CPU)
 

@@ -1,0 +1,95 @@
+"""The kernels against plain C++, on every kind of CPU that this machine is or can be emulated on it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from handler.engine.kernels import BUILDS, FOLDER, SOURCES, find_compiler, lacking
+from handler.engine.kernels.compiling import _FLAGS, _ZIG, _flags
+
+PROGRAM = Path(__file__).with_name("emulated.cpp")
+# what is computed in bfloat16 is rounded to it
+TOLERANCES = {"float32": 2e-6, "bfloat16": 0.01, "int8": 0.01, "layer norm": 2e-6}
+
+
+def compiler_for(machine: str) -> list[str]:
+    """For another kind of machine one of Debian's, or ziglang."""
+    own = find_compiler()
+    if machine == platform.machine() and "ziglang" not in own:
+        return own
+    cross = f"{machine}-linux-gnu-g++"
+    if shutil.which(cross):
+        return [cross]
+    if importlib.util.find_spec("ziglang"):
+        return [*own, *_ZIG[machine]]
+    pytest.skip(
+        f"nothing compiles for {machine}: install g++-{machine.replace('_', '-')}-linux-gnu"
+    )
+
+
+def emulator_for(machine: str) -> list[str]:
+    if machine == platform.machine():
+        return []
+    for name in (f"qemu-{machine}-static", f"qemu-{machine}"):
+        if shutil.which(name):
+            return [name, "-cpu", "max"]
+    pytest.skip(f"nothing emulates {machine}: install qemu-user-static")
+
+
+@cache
+def printed(name: str, folder: Path) -> dict[str, str]:
+    """What the program says of one kind of CPU: a name → the largest difference, or a number."""
+    kind = BUILDS[name]
+    emulator, compiler = emulator_for(kind.machine), compiler_for(kind.machine)
+    if not emulator and (absent := lacking(kind)):
+        pytest.skip(f"this CPU has no {absent[0]}, which {name} needs")
+    if shutil.which(compiler[0]) is None:
+        pytest.skip(f"there is no {compiler[0]}")
+    target, include = folder / name, ["-I", str(FOLDER), "-fno-exceptions", "-std=c++17"]
+    main = folder / f"{name}.o"
+    # GCC 12 breaks on vectorizing what is plain on purpose
+    run([*compiler, *include, "-O1", "-c", str(PROGRAM), "-o", str(main)])
+    flags = [*_FLAGS, *_flags(kind, compiler), *include]
+    sources = [str(FOLDER / source) for source in SOURCES]
+    run([*compiler, *flags, *sources, str(main), "-static", "-o", str(target)])
+    lines = run([*emulator, str(target)]).splitlines()
+    return dict(line.rsplit(" ", 1) for line in lines)
+
+
+def run(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("emulated")
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_it_computes_what_plain_code_does(name: str, folder: Path) -> None:
+    differences = {
+        what: found for what, found in printed(name, folder).items() if "encode" not in what
+    }
+    assert len(differences) > 8
+    assert ("linear bfloat16" in differences) == ("bf16" in name or name == "amx")
+    for what, found in differences.items():
+        kind = next(kind for kind in TOLERANCES if re.search(rf"\b{kind}\b", what))
+        assert float(found) <= TOLERANCES[kind], what
+
+
+def test_int8_has_the_same_bits_on_x86_and_aarch64(folder: Path) -> None:
+    names = [name for name in ("avx2", "neon_dot", "neon_bf16") if name in BUILDS]
+    found = [{k: v for k, v in printed(name, folder).items() if "encode" in k} for name in names]
+    assert found[0].keys() == {"encode int8 bert", "encode int8 modernbert"}
+    assert found[1:] == found[:-1]
