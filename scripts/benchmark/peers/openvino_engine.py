@@ -17,7 +17,9 @@ compiled = Compiled(model_dir, precision, "THROUGHPUT")
 queue = openvino.AsyncInferQueue(compiled.model)
 labels: dict[int, int] = {}
 queue.set_callback(
-    lambda request, number: labels.update({number: int(request.results[0][0].argmax())})
+    lambda request, number: labels.update(
+        {number: int(request.get_output_tensor(0).data[0].argmax())}
+    )
 )
 
 
