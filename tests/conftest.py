@@ -12,6 +12,9 @@ from pathlib import Path
 # what is run writes bytecode, and keeps its output for a while, as it does elsewhere
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ.pop("PYTHONUNBUFFERED", None)
+# threads that wait for each other sleep: several processes share the cores, and one that spins keeps the
+# thread that it waits for from running
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 

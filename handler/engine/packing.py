@@ -46,10 +46,16 @@ def _attend(
     # as the model's linear layers leave them: [tokens, heads, size], without a copy
     query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    positions = NO_POSITIONS
-    if sliding_window is not None:  # it counts the token itself
-        positions = Positions(window=sliding_window - 1)
+    positions = NO_POSITIONS if sliding_window is None else _window(module, sliding_window)
     return attend(query, key, value, packing, scaling, positions)[None], None
+
+
+def _window(module: Any, sliding_window: int) -> Positions:
+    """How far a token sees by transformers' masks, of which a layer says one more, as ModernBERT's do."""
+    window = getattr(module.config, "sliding_window", None)
+    if sliding_window - 1 != window:
+        raise NotPackable("its window is of another kind")
+    return Positions(window=window)
 
 
 AttentionInterface.register(_NAME, _attend)
@@ -79,15 +85,17 @@ class PackedModel:
         self._hooks: list[RemovableHandle] = []
         self._attention = model.config._attn_implementation
         if self.parts and knows_distances(self.base):
+            if self._device.type != "cpu":
+                raise NotPackable(
+                    "its attention knows distances, which only the kernels for CPUs do"
+                )
             self.distances = Relative(self.base, self.parts)
             self._relative = RelativeEncoder(
                 self.base, self.parts, self.distances, attend, lambda: self.packing
             )
             return
         model.set_attn_implementation(_NAME)
-        encoder = getattr(self.base, self.parts.names[0]) if self.parts else self.base
-        pooled_by = self.base if isinstance(encoder, torch.nn.ModuleList) else encoder
-        self._hooks.append(pooled_by.register_forward_hook(self._gather_output))
+        self._hooks.append(_encoder(self.base).register_forward_hook(self._gather_output))
         if (output := _last_output(self.base)) is not None:
             self._hooks.append(output.register_forward_pre_hook(self._narrow_inputs))
 
@@ -174,6 +182,12 @@ class PackedModel:
         tokens = sum(self.packing.lengths)
         if any(tensor.dim() != 3 or tensor.shape[1] != tokens for tensor in tensors):
             raise NotPackable("it computes something else than states of tokens")
+
+
+def _encoder(base: Any) -> torch.nn.Module:
+    """What a model's pooler, where it has one, comes after."""
+    parts = (getattr(base, name, None) for name in ("encoder", "transformer"))
+    return next((part for part in parts if isinstance(part, torch.nn.Module)), base)
 
 
 def _last_output(base: Any) -> torch.nn.Module | None:

@@ -355,6 +355,7 @@ def _call(command: list[str], log: Path, **variables: str) -> None:
         result = subprocess.run(
             command,
             env={**os.environ, **variables},
+            cwd=log.parent,  # some leave files where they are
             stdout=output,
             stderr=subprocess.STDOUT,
             check=False,

@@ -448,13 +448,13 @@ void attend(
 #if HAS_AMX
   const TileShapes shapes;
 #endif
-  int64_t next = 0;
+  Tasks tasks(texts * heads);
   in_threads([&] {
     const Scratch scratch(bytes);
 #if HAS_AMX
     if (pairs) _tile_loadconfig(&shapes);
 #endif
-    for_rest<4>(next, texts * heads, [&](int64_t number) {
+    tasks.run<4>([&](int64_t number) {
       const int64_t text = number / heads, column = number % heads * size;
       const int64_t first = starts[text], length = starts[text + 1] - first;
       const int64_t asking = firsts ? text : first;

@@ -42,31 +42,27 @@ struct Parts {
   }
 };
 
-// results = x · weightᵀ + bias for each product and its results; x is quantized once for all of them
-struct Target {
-  const Product& product;
-  bfloat16* results;
-};
-
+// results = x · weightᵀ + bias for each target; in int8 x is quantized once for all of them, or was before
 void multiply(
     const Parts& parts, const bfloat16* x, int64_t rows, std::initializer_list<Target> targets,
-    int64_t then = kNothing) {
-  const Product& first = targets.begin()->product;
-  if (first.scales) quantize_tokens(x, parts.quantized, parts.token_scales, rows, first.depth);
-  for (const auto& [product, results] : targets)
-    if (product.scales)
-      linear_int8(
-          parts.quantized, parts.token_scales, product.tiles, product.scales, product.starts,
-          product.bias, results, rows, product.depth, product.columns, then);
-    else
-      linear_bfloat16(
-          x, product.tiles, product.bias, results, rows, product.depth, product.columns, then);
+    bool was_quantized, int64_t then = kNothing) {
+  const Product& first = *targets.begin()->product;
+  if (!first.scales) return linear_bfloat16(x, targets.begin(), targets.size(), rows, then);
+  if (!was_quantized) quantize_tokens(x, parts.quantized, parts.token_scales, rows, first.depth);
+  linear_int8(parts.quantized, parts.token_scales, targets.begin(), targets.size(), rows, then);
 }
 
+// `to` is quantized too where `next` is a product in int8
 void add_and_norm(
-    const bfloat16* from, const bfloat16* added, bfloat16* sums, const Norm& norm, bfloat16* to,
-    int64_t rows, int64_t size) {
-  layer_norm_bfloat16(from, added, sums, norm.weight, norm.bias, to, rows, size, norm.epsilon);
+    const Parts& parts, const bfloat16* added, bfloat16* sums, const Norm& norm, bfloat16* to,
+    int64_t rows, int64_t size, const Product& next) {
+  if (next.scales)
+    layer_norm_int8(
+        parts.queries, added, sums, norm.weight, norm.bias, to, parts.quantized, parts.token_scales,
+        rows, size, norm.epsilon);
+  else
+    layer_norm_bfloat16(
+        parts.queries, added, sums, norm.weight, norm.bias, to, rows, size, norm.epsilon);
 }
 
 }  // namespace
@@ -93,30 +89,32 @@ extern "C" void encode(
   for (int64_t number = 0; number < encoder->count; ++number) {
     const Layer& layer = encoder->layers[number];
     const bool last = number == encoder->count - 1, firsts = last && encoder->firsts;
+    const Target query{&layer.query, parts.queries}, key{&layer.key, parts.keys};
+    const Target value{&layer.value, parts.values};
     if (!firsts) {
-      multiply(
-          parts, x, rows,
-          {{layer.query, parts.queries}, {layer.key, parts.keys}, {layer.value, parts.values}});
+      multiply(parts, x, rows, {query, key, value}, number > 0);
     } else {
-      multiply(parts, x, rows, {{layer.key, parts.keys}, {layer.value, parts.values}});
+      multiply(parts, x, rows, {key, value}, number > 0);
       rows = texts;
-      multiply(parts, first_tokens(x, parts.wide), rows, {{layer.query, parts.queries}});
+      multiply(parts, first_tokens(x, parts.wide), rows, {query}, false);
       added = first_tokens(added, parts.wide);
     }
     attend_bfloat16(
         parts.queries, parts.keys, parts.values, parts.context, size, size, size, starts, texts,
         encoder->heads, size / encoder->heads, encoder->scaling, &layer.positions, firsts);
-    multiply(parts, parts.context, rows, {{layer.attended, parts.queries}});
+    // queries are needed no more: what is added before a norm goes there
+    multiply(parts, parts.context, rows, {{&layer.attended, parts.queries}}, false);
     const auto sums_or = [&](bfloat16* normed) { return encoder->adds_sums ? parts.sums : normed; };
     add_and_norm(
-        parts.queries, added, sums_or(parts.attended), layer.after_attention, parts.attended, rows,
-        size);
+        parts, added, sums_or(parts.attended), layer.after_attention, parts.attended, rows, size,
+        layer.inner);
     added = sums_or(parts.attended);
     multiply(
-        parts, parts.attended, rows, {{layer.inner, parts.wide}}, encoder->gated ? kGated : kGelu);
-    multiply(parts, parts.wide, rows, {{layer.outer, parts.queries}});
+        parts, parts.attended, rows, {{&layer.inner, parts.wide}}, true,
+        encoder->gated ? kGated : kGelu);
+    multiply(parts, parts.wide, rows, {{&layer.outer, parts.queries}}, false);
     bfloat16* const to = last ? (bfloat16*)results : parts.states;
-    add_and_norm(parts.queries, added, sums_or(to), layer.after_outer, to, rows, size);
+    add_and_norm(parts, added, sums_or(to), layer.after_outer, to, rows, size, layer.query);
     x = parts.states;
     added = sums_or(parts.states);
   }

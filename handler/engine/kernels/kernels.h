@@ -14,13 +14,24 @@ int can_be_used();
 // whether `linear_bfloat16`, and `encode` in bfloat16, compute anything
 int multiplies_bfloat16();
 
-// x, results      bfloat16 [rows, depth] and [rows, columns]; columns are a multiple of 32
-// tiles           weights [columns / 16, depth / 32, 16, 32]; depth is a multiple of 32
+struct Product {        // a linear layer
+  const void* tiles;    // bfloat16 [columns / 16, depth / 32, 16, 32]; int8 [columns / 16, depth / 64, 16, 64]
+  const float* scales;  // what 1 stands for in each column, or null: in bfloat16
+  const int32_t* starts;  // −128 times the sum of each column's weights, or null
+  const float* bias;
+  int64_t depth, columns;  // depth is a multiple of 32, in int8 of 64, columns of 32
+};
+
+struct Target {
+  const Product* product;
+  void* results;  // bfloat16 [rows, columns]
+};
+
+// results = x · weightᵀ + bias for each of some products of the same depth, bfloat16 x [rows, depth]
 // then            what follows: kNothing, kGelu, or kGated: of each 32 columns 16 results, GELU of the first half
 //                 times the second
 void linear_bfloat16(
-    const void* x, const void* tiles, const float* bias, void* results, int64_t rows, int64_t depth,
-    int64_t columns, int64_t then);
+    const void* x, const Target* targets, int64_t count, int64_t rows, int64_t then);
 
 // from            bfloat16 [rows, depth], depth is a multiple of 64
 // to, scales      [rows, depth] as this kind of CPU reads them, at most 2 bytes each, and what 1 stands for in
@@ -28,11 +39,8 @@ void linear_bfloat16(
 void quantize_tokens(const void* from, void* to, float* scales, int64_t rows, int64_t depth);
 
 // x, token_scales   of quantize_tokens
-// tiles, scales     weights [columns / 16, depth / 64, 16, 64], and what 1 stands for in each column
-// starts            −128 times the sum of each column's weights
 void linear_int8(
-    const void* x, const float* token_scales, const void* tiles, const float* scales,
-    const int32_t* starts, const float* bias, void* results, int64_t rows, int64_t depth, int64_t columns,
+    const void* x, const float* token_scales, const Target* targets, int64_t count, int64_t rows,
     int64_t then);
 
 struct Positions {  // what they do to attention; a table begins with the smallest distance, of a key before
@@ -72,13 +80,10 @@ void layer_norm_bfloat16(
     const void* from, const void* added, void* sums, const void* weight, const void* bias, void* to,
     int64_t rows, int64_t size, float epsilon);
 
-struct Product {  // a linear layer
-  const void* tiles;
-  const float* scales;  // null: in bfloat16
-  const int32_t* starts;
-  const float* bias;
-  int64_t depth, columns;
-};
+// the same, and `to` quantized as by quantize_tokens; size is a multiple of 64
+void layer_norm_int8(
+    const void* from, const void* added, void* sums, const void* weight, const void* bias, void* to,
+    void* quantized, float* scales, int64_t rows, int64_t size, float epsilon);
 
 struct Norm {
   const void *weight, *bias;

@@ -32,6 +32,12 @@ class Product(ctypes.Structure):
     )
 
 
+class _Target(ctypes.Structure):
+    """A product, and where its results go."""
+
+    _fields_ = (("product", ctypes.POINTER(Product)), ("results", _POINTER))
+
+
 class Norm(ctypes.Structure):
     """A layer norm."""
 
@@ -101,9 +107,9 @@ _ARGUMENTS = {
     "gelu_bfloat16": (_POINTER, _WHOLE),
     "layer_norm_float32": _LAYER_NORM,
     "layer_norm_bfloat16": _LAYER_NORM,
-    "linear_bfloat16": (_POINTER,) * 4 + (_WHOLE,) * 4,
+    "linear_bfloat16": (_POINTER, ctypes.POINTER(_Target)) + (_WHOLE,) * 3,
     "quantize_tokens": (_POINTER,) * 3 + (_WHOLE,) * 2,
-    "linear_int8": (_POINTER,) * 7 + (_WHOLE,) * 4,
+    "linear_int8": (_POINTER, _POINTER, ctypes.POINTER(_Target)) + (_WHOLE,) * 3,
     "encode": (ctypes.POINTER(Encoder),) + (_POINTER,) * 3 + (_WHOLE, _POINTER),
     "encode_scratch": (ctypes.POINTER(Encoder), _WHOLE),
 }
@@ -198,18 +204,9 @@ class Kernels:
     ) -> torch.Tensor:
         """values · weightᵀ + bias for bfloat16 [..., depth] and weights laid out by `as_tiles`."""
         values = self._rows_of(values)
-        depth = values.shape[-1]
-        output = torch.empty(*values.shape[:-1], len(bias), dtype=torch.bfloat16)
-        self._library.linear_bfloat16(
-            values.data_ptr(),
-            tiles.data_ptr(),
-            bias.data_ptr(),
-            output.data_ptr(),
-            values.numel() // depth,
-            depth,
-            len(bias),
-            _NOTHING,
-        )
+        product = Product(tiles=tiles.data_ptr(), bias=bias.data_ptr())
+        output, target, rows = self._target(values, product, len(bias))
+        self._library.linear_bfloat16(values.data_ptr(), target, 1, rows, _NOTHING)
         return output
 
     def linear_int8(
@@ -222,28 +219,31 @@ class Kernels:
     ) -> torch.Tensor:
         """values · weightᵀ + bias for bfloat16 [..., depth] and weights from `quantize`."""
         values = self._rows_of(values)
-        depth = values.shape[-1]
-        rows = values.numel() // depth
-        quantized = torch.empty(rows, depth, dtype=torch.int16)  # room for all kinds
+        pointers = [tensor.data_ptr() for tensor in (tiles, scales, starts, bias)]
+        output, target, rows = self._target(values, Product(*pointers), len(bias))
+        quantized = torch.empty(values.shape, dtype=torch.int16)  # room for all kinds
         token_scales = torch.empty(rows)
-        output = torch.empty(*values.shape[:-1], len(bias), dtype=torch.bfloat16)
         self._library.quantize_tokens(
-            values.data_ptr(), quantized.data_ptr(), token_scales.data_ptr(), rows, depth
-        )
-        self._library.linear_int8(
+            values.data_ptr(),
             quantized.data_ptr(),
             token_scales.data_ptr(),
-            tiles.data_ptr(),
-            scales.data_ptr(),
-            starts.data_ptr(),
-            bias.data_ptr(),
-            output.data_ptr(),
             rows,
-            depth,
-            len(bias),
-            _NOTHING,
+            values.shape[-1],
+        )
+        self._library.linear_int8(
+            quantized.data_ptr(), token_scales.data_ptr(), target, 1, rows, _NOTHING
         )
         return output
+
+    @staticmethod
+    def _target(
+        values: torch.Tensor, product: Product, columns: int
+    ) -> tuple[torch.Tensor, _Target, int]:
+        """Room for the results of a product of values, and how many rows they have."""
+        product.depth, product.columns = values.shape[-1], columns
+        output = torch.empty(*values.shape[:-1], columns, dtype=torch.bfloat16)
+        target = _Target(ctypes.pointer(product), output.data_ptr())
+        return output, target, values.numel() // values.shape[-1]
 
     def encode(
         self, encoder: Encoder, hidden: torch.Tensor, starts: torch.Tensor, scratch: torch.Tensor

@@ -17,20 +17,36 @@ constexpr int64_t kColumnsOfTask = 192;
 template <typename T>
 struct Linear {
   const typename Multiplier<T>::X* x;  // [rows, depth]
-  const T* tiles;                      // [columns / 16, depth / (4 bytes), 16, 4 bytes]
-  const float* bias;                   // [columns]
-  const float* scales;                 // of int8 weights, [columns]
-  const int32_t* starts;               // of sums of int8, [columns]
   const float* token_scales;           // of int8 tokens, [rows]
-  bfloat16* results;                   // [rows, columns]
-  int64_t rows, depth, columns;
-  int64_t then;  // of what follows
+  const Target* targets;
+  int64_t count, rows, then;
 };
 
-inline Floats result(const Linear<bfloat16>&, const float* sums, int64_t, int64_t) {
+template <typename T>
+struct Columns {  // of one of the products
+  const T* tiles;  // [columns / 16, depth / (4 bytes), 16, 4 bytes]
+  const float *bias, *scales;
+  const int32_t* starts;
+  const float* token_scales;
+  bfloat16* results;
+  int64_t depth, columns, then;
+
+  Columns(const Linear<T>& of, const Target& target)
+      : tiles((const T*)target.product->tiles),
+        bias(target.product->bias),
+        scales(target.product->scales),
+        starts(kOffset ? target.product->starts : nullptr),
+        token_scales(of.token_scales),
+        results((bfloat16*)target.results),
+        depth(target.product->depth),
+        columns(target.product->columns),
+        then(of.then) {}
+};
+
+inline Floats result(const Columns<bfloat16>&, const float* sums, int64_t, int64_t) {
   return load(sums);
 }
-inline Floats result(const Linear<int8_t>& of, const int32_t* sums, int64_t row, int64_t column) {
+inline Floats result(const Columns<int8_t>& of, const int32_t* sums, int64_t row, int64_t column) {
   const Floats whole = __builtin_convertvector(*(const Ints*)sums, Floats);
   return whole * (load(of.scales + column) * of.token_scales[row]);
 }
@@ -38,7 +54,7 @@ inline Floats result(const Linear<int8_t>& of, const int32_t* sums, int64_t row,
 // results of some rows of x [rows, depth], 32 columns
 template <typename T>
 inline void compute_block(
-    const Linear<T>& of, const Multiplier<T>& multiplier, const typename Multiplier<T>::X* x, int64_t row,
+    const Columns<T>& of, const Multiplier<T>& multiplier, const typename Multiplier<T>::X* x, int64_t row,
     int64_t rows, int64_t column, typename Multiplier<T>::Sums* sums) {
   const T* const left = of.tiles + column * of.depth;
   multiplier.sum(
@@ -75,74 +91,62 @@ void compute(const Linear<T>& of) {
   // rows whose share of x stays in the core's second cache, in whole blocks
   constexpr int64_t kRowsOfTask = 128 / Many::kRows * Many::kRows;
   const int64_t row_tasks = round_up(of.rows, kRowsOfTask) / kRowsOfTask;
-  const int64_t column_tasks = round_up(of.columns, kColumnsOfTask) / kColumnsOfTask;
-  int64_t next = 0;
+  const int64_t depth = of.targets->product->depth;
+  const auto tasks_of = [](const Target& target) {
+    return round_up(target.product->columns, kColumnsOfTask) / kColumnsOfTask;
+  };
+  int64_t column_tasks = 0;
+  for (int64_t i = 0; i < of.count; ++i) column_tasks += tasks_of(of.targets[i]);
+  Tasks tasks(row_tasks * column_tasks);
   in_threads([&] {
     alignas(64) typename Many::Sums sums[Many::kRows * kColumns];
     // the last rows, with zeros below, where a block is a whole one
-    const int64_t bytes = Many::kRows * of.depth * sizeof *of.x;
+    const int64_t bytes = Many::kRows * depth * sizeof *of.x;
     const Scratch last(Many::kAnyRows ? 0 : bytes);
     const Many multiplier;
-    for_rest<1>(next, row_tasks * column_tasks, [&](int64_t task) {
-      const int64_t row_task = task / column_tasks, column_task = task % column_tasks;
+    tasks.run<1>([&](int64_t task) {
+      const int64_t row_task = task / column_tasks;
+      int64_t column_task = task % column_tasks;
+      const Target* target = of.targets;
+      while (column_task >= tasks_of(*target)) column_task -= tasks_of(*target++);
+      const Columns<T> columns(of, *target);
       const int64_t end = std::min(of.rows, (row_task + 1) * kRowsOfTask);
-      const int64_t stop = std::min(of.columns, (column_task + 1) * kColumnsOfTask);
+      const int64_t stop = std::min(columns.columns, (column_task + 1) * kColumnsOfTask);
       for (int64_t column = column_task * kColumnsOfTask; column < stop; column += kColumns)
         for (int64_t row = row_task * kRowsOfTask; row < end; row += Many::kRows) {
           const int64_t rows = std::min<int64_t>(Many::kRows, end - row);
-          const auto* x = of.x + row * of.depth;
+          const auto* x = of.x + row * depth;
           if (rows < Many::kRows && !Many::kAnyRows) {
             std::memset(last.bytes, 0, bytes);
-            std::memcpy(last.bytes, x, rows * of.depth * sizeof *x);
+            std::memcpy(last.bytes, x, rows * depth * sizeof *x);
             x = (decltype(x))last.bytes;
           }
-          compute_block(of, multiplier, x, row, rows, column, sums);
+          compute_block(columns, multiplier, x, row, rows, column, sums);
         }
     });
-  });
-}
-
-// each row by its own largest value; `depth` is a multiple of 64
-void quantize(const bfloat16* from, Quantized* to, float* scales, int64_t rows, int64_t depth) {
-  in_shares(rows, [=](int64_t row) {
-    const bfloat16* const in = from + row * depth;
-    Floats largest = Floats{}, wrong = Floats{};
-    for (int64_t i = 0; i < depth; i += kLanes) {
-      const Floats x = load(in + i);
-      largest = larger(largest, larger(x, -x));
-      wrong += x * 0.0f;  // no whole number stands for NaN: the scale does, so that no result looks right
-    }
-    const float most = std::max(largest_of(largest), 1e-30f);
-    scales[row] = most / 127.0f + sum_of(wrong);
-    for (int64_t i = 0; i < depth; i += kLanes)
-      store(to_whole(load(in + i) * (127.0f / most)), to + row * depth + i);
   });
 }
 
 }  // namespace
 
 extern "C" void linear_bfloat16(
-    const void* x, const void* tiles, const float* bias, void* results, int64_t rows, int64_t depth,
-    int64_t columns, int64_t then) {
+    const void* x, const Target* targets, int64_t count, int64_t rows, int64_t then) {
 #if HAS_BFLOAT16
-  compute(Linear<bfloat16>{
-      (const bfloat16*)x, (const bfloat16*)tiles, bias, nullptr, nullptr, nullptr, (bfloat16*)results,
-      rows, depth, columns, then});
+  compute(Linear<bfloat16>{(const bfloat16*)x, nullptr, targets, count, rows, then});
 #endif
 }
 
 extern "C" void quantize_tokens(
     const void* from, void* to, float* scales, int64_t rows, int64_t depth) {
-  quantize((const bfloat16*)from, (Quantized*)to, scales, rows, depth);
+  in_shares(rows, [=](int64_t row) {
+    scales[row] = quantize((const bfloat16*)from + row * depth, (Quantized*)to + row * depth, depth);
+  });
 }
 
 extern "C" void linear_int8(
-    const void* x, const float* token_scales, const void* tiles, const float* scales,
-    const int32_t* starts, const float* bias, void* results, int64_t rows, int64_t depth, int64_t columns,
+    const void* x, const float* token_scales, const Target* targets, int64_t count, int64_t rows,
     int64_t then) {
-  compute(Linear<int8_t>{
-      (const Quantized*)x, (const int8_t*)tiles, bias, scales, kOffset ? starts : nullptr, token_scales,
-      (bfloat16*)results, rows, depth, columns, then});
+  compute(Linear<int8_t>{(const Quantized*)x, token_scales, targets, count, rows, then});
 }
 
 extern "C" int can_be_used() {

@@ -36,14 +36,34 @@ void in_shares(int64_t count, const Body& body) {
   in_threads([&] { for_share(count, body); });
 }
 
-// body(number) for what is left of 0 … count − 1, `few` at a time; `next` is that of all threads, 0 at first
-template <int few, typename Body>
-void for_rest(int64_t& next, int64_t count, const Body& body) {
-  for (;;) {
-    const int64_t first = __atomic_fetch_add(&next, few, __ATOMIC_RELAXED);
-    if (first >= count) return;
-    for (int64_t number = first; number < count && number < first + few; ++number) body(number);
+// Numbers 0 … count − 1 for all threads: each begins with a share of its own, whose rows are still in its cache,
+// and helps others once that is done.
+class Tasks {
+ public:
+  explicit Tasks(int64_t count) : count_(count) {}
+
+  // body(number) for what is left, `few` at a time; to be called by every thread
+  template <int few, typename Body>
+  void run(const Body& body) {
+    const int64_t threads = omp_get_num_threads(), shares = threads < kMost ? threads : kMost;
+    for (int64_t i = 0; i < shares; ++i) {
+      const int64_t share = (omp_get_thread_num() + i) % shares;
+      const int64_t begin = count_ * share / shares, end = count_ * (share + 1) / shares;
+      for (;;) {
+        const int64_t first = begin + __atomic_fetch_add(&taken_[share].count, few, __ATOMIC_RELAXED);
+        if (first >= end) break;
+        for (int64_t number = first; number < end && number < first + few; ++number) body(number);
+      }
+    }
   }
-}
+
+ private:
+  static constexpr int64_t kMost = 64;
+  struct alignas(64) Taken {
+    int64_t count = 0;
+  };
+  const int64_t count_;
+  Taken taken_[kMost];
+};
 
 }  // namespace

@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -118,7 +119,11 @@ def test_auto_is_what_the_cpu_multiplies(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     assert choose_precision("auto", CPU) == "bfloat16"
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    monkeypatch.setattr("handler.engine.devices.kernels", lambda: None)
     assert choose_precision("auto", CPU) == "float32"
+    ours = Mock(multiplies_bfloat16=True)  # of aarch64, say
+    monkeypatch.setattr("handler.engine.devices.kernels", lambda: ours)
+    assert choose_precision("auto", CPU) == "bfloat16"
     assert choose_precision("float16", CPU) == "float16"
 
 
