@@ -153,9 +153,8 @@ void linear_in_int8() {
   quantize_tokens(x.data(), quantized.data(), token_scales.data(), rows, depth);
   for (const int64_t then : {kNothing, kGelu, kGated}) {
     std::vector<Half> results(rows * columns);
-    linear_int8(
-        quantized.data(), token_scales.data(), linear.product.tiles, linear.product.scales,
-        linear.product.starts, linear.product.bias, results.data(), rows, depth, columns, then);
+    const Target target{&linear.product, results.data()};
+    linear_int8(quantized.data(), token_scales.data(), &target, 1, rows, then);
     const char* const names[] = {"linear int8", "linear int8 gelu", "linear int8 gated"};
     Check check{names[then]};
     for (int64_t row = 0; row < rows; ++row) {
@@ -189,7 +188,9 @@ void linear_in_bfloat16() {
   const std::vector<Half> laid_out = tiles(weight, columns, depth, 2);
   const Numbers bias = random_numbers(columns);
   std::vector<Half> results(rows * columns);
-  linear_bfloat16(x.data(), laid_out.data(), bias.data(), results.data(), rows, depth, columns, kNothing);
+  const Product product{laid_out.data(), nullptr, nullptr, bias.data(), depth, columns};
+  const Target target{&product, results.data()};
+  linear_bfloat16(x.data(), &target, 1, rows, kNothing);
   Check check{"linear bfloat16"};
   for (int64_t row = 0; row < rows; ++row)
     for (int64_t column = 0; column < columns; ++column) {
