@@ -3,13 +3,13 @@
 import sys
 from pathlib import Path
 
+import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
 folder = Path(sys.argv[1])
-# its symbolic shapes cannot be inferred, nor are they needed
-quant_pre_process(folder / "model.onnx", folder / "prepared.onnx", skip_symbolic_shape=True)
-quantize_dynamic(
-    folder / "prepared.onnx", folder / "int8.onnx", weight_type=QuantType.QInt8, per_channel=True
-)
+model = onnx.load(folder / "model.onnx")  # with what lies beside it: there it would not be found again
+# shapes of the exporter's, of tensors between, hinder it
+del model.graph.value_info[:]
+quantize_dynamic(model, folder / "int8.onnx", weight_type=QuantType.QInt8, per_channel=True)
+(folder / "model.onnx.data").unlink(missing_ok=True)
 (folder / "int8.onnx").replace(folder / "model.onnx")
