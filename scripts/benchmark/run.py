@@ -35,7 +35,7 @@ from .environments import Absent
 from .load import TIMEOUT, enough_seconds, send
 from .machine import commit, describe_machine, versions
 from .processes import Usage, is_alive, last_line, settle
-from .servers import ROOT, SERVERS, Bertserve, Endpoint, OpenVino, Server, Site
+from .servers import ROOT, SERVERS, Bertserve, Endpoint, OnnxRuntime, OpenVino, Server, Site
 from .workloads import (
     NAMES,
     SEED,
@@ -216,7 +216,9 @@ class Run:
         for server in available:
             if isinstance(server, Bertserve):
                 commands[server.name] = [*own, server.precision, str(jobs)]
-            elif isinstance(server, OpenVino) and server.hint == "THROUGHPUT":
+            elif isinstance(server, OnnxRuntime) or (
+                isinstance(server, OpenVino) and server.hint == "THROUGHPUT"
+            ):
                 commands[server.name] = server.engine(self.site, jobs)
         for name, command in commands.items():
             console.print(f"the engine alone: {name}")

@@ -260,6 +260,12 @@ class OnnxRuntime(Script):
         if self.int8:
             self._run(site, "onnx_quantize.py", self._model(site))
 
+    def engine(self, site: Site, jobs: Path) -> list[str]:
+        """The command that measures it without a server."""
+        name = self.title.removesuffix(" + FastAPI")
+        program = [self._python(), PEERS / "onnx_engine.py"]
+        return list(map(str, [*program, self._model(site), name, jobs]))
+
     def _run(self, site: Site, program: str, *arguments: Path) -> None:
         command = [self._python(), PEERS / program, *arguments]
         log = site.logs / f"{self.name}.log"

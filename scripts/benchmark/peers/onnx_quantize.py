@@ -7,7 +7,9 @@ import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 folder = Path(sys.argv[1])
-model = onnx.load(folder / "model.onnx")  # with what lies beside it: there it would not be found again
+model = onnx.load(
+    folder / "model.onnx"
+)  # with what lies beside it: there it would not be found again
 # shapes of the exporter's, of tensors between, hinder it
 del model.graph.value_info[:]
 quantize_dynamic(model, folder / "int8.onnx", weight_type=QuantType.QInt8, per_channel=True)
