@@ -20,7 +20,7 @@ from .attention import choose_attention
 from .batching import micro_batches
 from .devices import keep_sums_in_order
 from .fused_encoder import FusedEncoder
-from .kernels import kernels
+from .kernels import Kernels, kernels
 from .loading import inputs_of, replace_in_encoder
 from .model_inputs import embedding_sizes, inputs_to_device
 from .modules import Replacement, batch_invariant, batch_invariant_on_gpu, faster
@@ -193,13 +193,23 @@ class Classifier:
         if not self._pack(trial):
             self._separate(trial)
         elif self._packed and library:
-            fused = partial(FusedEncoder, self._packed, library)
-            if reason := trial.differs(fused, self._packed):
-                logger.info("%s keeps its own encoder: %s", self.architecture, reason)
-            else:
-                self.attention, self._packed.rounds_up = f"encoder {library.name}", False
+            self._fuse(trial, self._packed, library)
         self._tried, self._changes_itself = trial.longest, trial.changes_itself
         self._state = State(self._model)
+
+    def _fuse(self, trial: Trial, packed: PackedModel, library: Kernels) -> None:
+        """Have the encoder computed in one call, if it can be."""
+        made: list[FusedEncoder] = []
+
+        def change() -> FusedEncoder:
+            made.append(FusedEncoder(packed, library))
+            return made[0]
+
+        if reason := trial.differs(change, packed):
+            logger.info("%s keeps its own encoder: %s", self.architecture, reason)
+            return
+        made[0].stay()
+        self.attention, packed.rounds_up = f"encoder {library.name}", False
 
     def _separate(self, trial: Trial) -> None:
         """Keep texts apart that cannot share a micro-batch; LoadError where even alone they differ."""

@@ -8,12 +8,10 @@ import torch
 from torch import nn
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
-from .encoders import NORMS, PRODUCTS, Absolute, Columns, Rotary
+from .encoders import NORMS, PRODUCTS, TILE, Absolute, Columns, Rotary
 from .kernels import Encoder, Kernels, Layer, Norm, Positions, Product
 from .modules import Gelu, LayerNorm, QuantizedLinear, TiledLinear
 from .packing import PackedModel, pools_mean
-
-_TILE = 16  # columns of a weight that lie together
 
 
 class FusedEncoder(nn.Module):
@@ -27,7 +25,7 @@ class FusedEncoder(nn.Module):
         super().__init__()
         self._packed = [packed]  # in a list, so that it is no part of this module
         self._kernels = kernels
-        if not (parts := packed.parts):
+        if not (parts := packed.parts) or not parts.layers:
             raise ValueError("no encoder that can be fused")
         kind = Rotary if parts.names[0] == "layers" else Absolute
         self._positions = packed.distances or kind(packed.base, parts)
@@ -53,7 +51,8 @@ class FusedEncoder(nn.Module):
         # kept: new memory costs more than its use
         self._scratch = torch.empty(0, dtype=torch.uint8)
         self._own = {name: getattr(base, name) for name in parts.names}
-        if parts.names[0] == "layers":  # what a model goes through itself
+        self._among_layers = parts.names[0] == "layers"  # which a model goes through itself
+        if self._among_layers:
             self.attention_type = base.config.layer_types[0]
             base.layers, base.final_norm = nn.ModuleList([self]), nn.Identity()
         else:
@@ -73,7 +72,7 @@ class FusedEncoder(nn.Module):
             self._scratch = torch.empty(needed, dtype=torch.uint8)
         found = self._kernels.encode(self._encoder, hidden, packing.starts, self._scratch)
         found = found[:, None] if self._encoder.firsts else found[None]
-        if "layers" in self._own:
+        if self._among_layers:
             return found
         return BaseModelOutputWithPastAndCrossAttentions(
             last_hidden_state=found, hidden_states=(found,)
@@ -84,13 +83,18 @@ class FusedEncoder(nn.Module):
         for name, module in self._own.items():
             setattr(self._packed[0].base, name, module)
 
+    def stay(self) -> None:
+        """Let the model's own encoder go: weights that lie otherwise here would be kept twice."""
+        self._own.clear()
+        self._packed[0].parts = None
+
     def _as_layer(self, layer: dict[str, Any]) -> Layer:
         if type(layer["activation"]) is not Gelu:
             raise ValueError("its activation is none of the kernels'")
         products = {name: self._as_product(layer[name]) for name in PRODUCTS}
         if len({bool(product.scales) for product in products.values()}) > 1:
             raise ValueError("its products are of more than one kind")
-        return Layer(**products, **{name: _as_norm(layer[name]) for name in NORMS})
+        return Layer(**products, **{name: self._as_norm(layer[name]) for name in NORMS})
 
     def _as_product(self, part: Any) -> Product:
         linear = part.linear if isinstance(part, Columns) else part
@@ -101,14 +105,14 @@ class FusedEncoder(nn.Module):
             of_columns += [linear.scales, linear.starts]
         tiles = linear.tiles
         if isinstance(part, Columns):
-            tiles = tiles[part.numbers[::_TILE] // _TILE]
-            of_columns = [each[part.numbers] for each in of_columns]
+            tiles = tiles[part.tiles]  # no copy where they lie side by side
+            of_columns = [each.view(-1, TILE)[part.tiles].flatten() for each in of_columns]
         self._kept += [tiles, *of_columns]
         bias, scales, starts = ([each.data_ptr() for each in of_columns] + [None, None])[:3]
         return Product(tiles.data_ptr(), scales, starts, bias, linear.depth, len(of_columns[0]))
 
-
-def _as_norm(norm: Any) -> Norm:
-    if not isinstance(norm, LayerNorm):
-        raise ValueError("its norms are none of the kernels'")
-    return Norm(norm.weight.data_ptr(), norm.bias.data_ptr(), norm.eps)
+    def _as_norm(self, norm: Any) -> Norm:
+        if not isinstance(norm, LayerNorm):
+            raise ValueError("its norms are none of the kernels'")
+        self._kept += [norm.weight, norm.bias]
+        return Norm(norm.weight.data_ptr(), norm.bias.data_ptr(), norm.eps)

@@ -94,8 +94,14 @@ class PackedModel:
                 self.base, self.parts, self.distances, attend, lambda: self.packing
             )
             return
+        if _angles_depend_on_others(self.base):
+            raise NotPackable("its angles depend on the longest text")
+        encoder = _encoder(self.base)
+        self._hooks.append(encoder.register_forward_hook(self._gather_output))
+        pooler = getattr(self.base, "pooler", None)
+        if encoder is self.base and isinstance(pooler, torch.nn.Module):
+            self._hooks.append(pooler.register_forward_pre_hook(self._gather_input))
         model.set_attn_implementation(_NAME)
-        self._hooks.append(_encoder(self.base).register_forward_hook(self._gather_output))
         if (output := _last_output(self.base)) is not None:
             self._hooks.append(output.register_forward_pre_hook(self._narrow_inputs))
 
@@ -131,7 +137,8 @@ class PackedModel:
             return self._attend(*arguments, **others)
 
         logits = self._logits(encodings, counted)
-        if calls != getattr(self._model.config, "num_hidden_layers", None):
+        layers = getattr(self._model.config, "num_hidden_layers", None)
+        if calls != (len(self.parts.layers) if self.parts else layers):
             raise NotPackable("it does not use transformers' attention interface")
         return logits
 
@@ -153,6 +160,9 @@ class PackedModel:
         for hook in self._hooks:
             hook.remove()
         self._model.set_attn_implementation(self._attention)
+
+    def _gather_input(self, _: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (self.pooled(inputs[0]), *inputs[1:])
 
     def _gather_output(self, _: Any, __: Any, output: Any) -> Any:
         output["last_hidden_state"] = self.pooled(output["last_hidden_state"])
@@ -188,6 +198,13 @@ def _encoder(base: Any) -> torch.nn.Module:
     """What a model's pooler, where it has one, comes after."""
     parts = (getattr(base, name, None) for name in ("encoder", "transformer"))
     return next((part for part in parts if isinstance(part, torch.nn.Module)), base)
+
+
+def _angles_depend_on_others(base: Any) -> bool:
+    """Whether transformers computes rotary positions by the longest text of a batch."""
+    kinds = getattr(getattr(base, "rotary_emb", None), "rope_type", None) or {}
+    named = kinds.values() if isinstance(kinds, dict) else [kinds]
+    return any(word in str(kind) for kind in named for word in ("dynamic", "longrope"))
 
 
 def _last_output(base: Any) -> torch.nn.Module | None:

@@ -5,13 +5,14 @@ positions         what the positions of tokens do to attention: distances, windo
 relative_encoder  DeBERTa's and MPNet's, whose attention knows distances, on texts in a row
 """
 
-from .parts import NORMS, PRODUCTS, Columns, Parts, parts_of
+from .parts import NORMS, PRODUCTS, TILE, Columns, Parts, parts_of
 from .positions import Absolute, Relative, Rotary, knows_distances
 from .relative_encoder import RelativeEncoder
 
 __all__ = [
     "NORMS",
     "PRODUCTS",
+    "TILE",
     "Absolute",
     "Columns",
     "Parts",

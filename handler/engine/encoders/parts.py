@@ -56,15 +56,15 @@ _ALBERT = {
 }
 
 
-_TILE = 16  # columns of a weight that lie together
+TILE = 16  # columns of a weight that lie together
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Some columns of a linear layer's results, in the order of their numbers."""
+    """Some columns of a linear layer's results: whole tiles, in the order of their numbers."""
 
     linear: Any
-    numbers: torch.Tensor
+    tiles: torch.Tensor | slice
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,8 @@ def parts_of(base: Any) -> Parts | None:
         except AttributeError:
             continue
         return Parts((name,), layers, getattr(encoder, "embedding_hidden_mapping_in", None))
-    if base.config.model_type == "modernbert":
+    sizes = (base.config.hidden_size, getattr(base.config, "intermediate_size", 1))
+    if base.config.model_type == "modernbert" and not any(size % TILE for size in sizes):
         layers = list(_modernbert(base))
         return Parts(("layers", "final_norm"), layers, adds_sums=True, gated=True)
     return None
@@ -123,12 +124,13 @@ def _shared(encoder: Any) -> Iterator[nn.Module]:
 
 def _modernbert(base: Any) -> Iterator[dict[str, Any]]:
     """A norm there comes before what it belongs to, so after what is before that."""
-    size = base.config.hidden_size
-    gated = torch.arange(2 * base.config.intermediate_size).view(2, -1, _TILE).transpose(0, 1)
+    tiles = base.config.hidden_size // TILE
+    gated = torch.arange(2 * base.config.intermediate_size // TILE).view(2, -1).t().flatten()
     norms = [*(layer.attn_norm for layer in base.layers[1:]), base.final_norm]
     for layer, norm in zip(base.layers, norms, strict=True):
         query, key, value = (
-            Columns(layer.attn.Wqkv, torch.arange(size) + number * size) for number in range(3)
+            Columns(layer.attn.Wqkv, slice(number * tiles, (number + 1) * tiles))
+            for number in range(3)
         )
         yield {
             "query": query,
@@ -136,7 +138,7 @@ def _modernbert(base: Any) -> Iterator[dict[str, Any]]:
             "value": value,
             "attended": layer.attn.Wo,
             "after_attention": layer.mlp_norm,
-            "inner": Columns(layer.mlp.Wi, gated.flatten()),
+            "inner": Columns(layer.mlp.Wi, gated),
             "activation": layer.mlp.act,
             "outer": layer.mlp.Wo,
             "after_outer": norm,

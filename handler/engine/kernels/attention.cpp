@@ -276,11 +276,9 @@ int64_t scratch_of_pairs(int64_t longest, int64_t size) {
 inline void lay_out_keys(const Head<bfloat16>& head, int64_t padded, bfloat16* to) {
   for (int64_t j = 0; j < padded; j += kSide)
     for (int64_t d = 0; d < head.size; d += kDepth) {
-      Floats rows[kSide];  // each of 16 pairs
-      for (int64_t row = 0; row < kSide; ++row)
-        rows[row] = j + row < head.length
-            ? *(const Floats*)(head.key + (j + row) * head.key_stride + d)
-            : Floats{};
+      Floats rows[kSide] = {};  // each of 16 pairs
+      for (int64_t row = 0; row < std::min(kSide, head.length - j); ++row)
+        std::memcpy(rows + row, head.key + (j + row) * head.key_stride + d, sizeof *rows);
       transpose(rows);
       std::memcpy(to + j * head.size + d * kSide, rows, sizeof rows);
     }

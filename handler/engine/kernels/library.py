@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from .builds import BUILDS, FOLDER, Build
+from .compiling import made_from_these
 
 LANES = 16  # numbers at a time; sizes must be multiples
 
@@ -146,7 +147,8 @@ class Kernels:
         if not query.shape == key.shape == value.shape:
             raise ValueError("the kernel wants as many keys and values as queries")
         for tensor in (query, key, value):  # heads lie side by side; tokens may be further apart
-            if tensor.stride()[1:] != (size, 1) or tensor.dtype != query.dtype:
+            apart = heads > 1 and tensor.stride(1) != size
+            if apart or (size > 1 and tensor.stride(2) != 1) or tensor.dtype != query.dtype:
                 raise ValueError("the kernel cannot read these heads")
         output = torch.empty(tokens, heads, size, dtype=query.dtype)
         self._of("attend", query)(
@@ -318,7 +320,7 @@ def _features() -> dict[str, bool]:
 def _usable(folder: Path) -> Iterator[tuple[str, Path]]:
     for name, build in BUILDS.items():
         path = folder / f"{name}.so"
-        if path.exists() and not lacking(build):
+        if not lacking(build) and made_from_these(path):  # others have other functions
             yield name, path
 
 

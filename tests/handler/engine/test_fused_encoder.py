@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from typing import Any
 from unittest.mock import Mock
@@ -179,6 +181,17 @@ def test_heads_of_any_size_are_right(heads: int, build: Kernels) -> None:
     own = logits(model("bert", "int8", num_attention_heads=heads), some, False, build)
     fused = logits(model("bert", "int8", num_attention_heads=heads), some, True, build)
     torch.testing.assert_close(fused, own, atol=1e-6, rtol=1e-6)
+
+
+def test_weights_are_not_kept_twice(build: Kernels) -> None:
+    made = model("modernbert", "int8")
+    classifier = Classifier(made, CPU, 0)
+    layers = [weakref.ref(layer) for layer in made.base_model.layers]
+    classifier.speed_up(LONGEST)
+    assert classifier.attention == f"encoder {build.name}"
+    gc.collect()
+    assert not any(layer() for layer in layers)
+    assert classifier(texts(3, 80, 9))[0].isfinite().all()
 
 
 def test_one_that_would_answer_differently_is_put_back(

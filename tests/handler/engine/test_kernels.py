@@ -10,7 +10,7 @@ from torch import nn
 from transformers.activations import GELUActivation
 
 from compiled import needs_kernels, usable_build
-from handler.engine.kernels import BUILDS, FOLDER
+from handler.engine.kernels import BUILDS, FOLDER, digest
 from handler.engine.kernels import library as opened
 from handler.engine.kernels.library import Kernels, as_tiles, kernels, quantize
 from handler.engine.modules import QuantizedLinear, Replacement, faster
@@ -144,8 +144,15 @@ def test_the_best_build_is_opened_and_none_is_no_error(
     found = kernels()
     assert found is not None
     assert kernels(tmp_path) is None
-    (tmp_path / f"{found.name}.so").write_bytes(b"no library")
+    library = tmp_path / f"{found.name}.so"
+    ours, made_from = (FOLDER / library.name).read_bytes(), bytes.fromhex(digest())
+    # none, and one of other sources, whose functions take other arguments
+    for content in (b"no library" + made_from, ours.replace(made_from, bytes(20))):
+        library.write_bytes(content)
+        kernels.cache_clear()
+        assert kernels(tmp_path) is None
+    library.write_bytes(ours)
     kernels.cache_clear()
-    assert kernels(tmp_path) is None
+    assert kernels(tmp_path) is not None
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     assert opened.kernels.__wrapped__(FOLDER) is None

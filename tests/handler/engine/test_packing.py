@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
 import tiny
 from compiled import needs_kernels
@@ -18,6 +19,7 @@ from handler.engine.modules import BatchInvariantLinear
 from handler.values import Encoding
 
 CPU = torch.device("cpu")
+DYNAMIC = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10_000.0}
 # for what distances do there are kernels, and nothing else
 PACKED = set(tiny.ARCHITECTURES) - (set() if kernels() else {"deberta-v2", "mpnet"})
 
@@ -71,6 +73,75 @@ def test_every_number_of_tokens_is_right(model_dir: Path, precision: str) -> Non
         some = texts(longest, 1, longest)
         tolerance = 2e-5 if precision == "float32" else 0.15
         torch.testing.assert_close(packed(some)[0], padded(some)[0], atol=tolerance, rtol=0)
+
+
+def of_random_weights(architecture: str, **changes: Any) -> PreTrainedModel:
+    sizes: dict[str, Any] = {
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 96,
+        "max_position_embeddings": tiny.LONGEST + 2,
+        "vocab_size": 50,
+        "num_labels": 3,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(architecture, **{**sizes, **changes})
+    made: PreTrainedModel = AutoModelForSequenceClassification.from_config(config).eval()
+    for parameter in made.parameters():
+        parameter.add_(torch.randn_like(parameter) * 0.05)
+    return made
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("architecture", "changes"),
+    [
+        ("gte", {}),  # a pooler within, and layers of no name that is known
+        ("nomic_bert", {}),
+        ("roberta-prelayernorm", {}),
+        ("albert", {"embedding_size": 32, "inner_group_num": 2}),
+        ("modernbert", {"intermediate_size": 100}),  # no whole tiles
+        ("modernbert", {"num_attention_heads": 1}),
+        ("modernbert", {"classifier_pooling": "mean", "local_attention": 2}),
+        ("deberta-v2", {"relative_attention": True, "pos_att_type": ["c2p"]}),
+        ("deberta-v2", {"relative_attention": True, "pos_att_type": [], "position_buckets": 4}),
+        ("mpnet", {"relative_attention_num_buckets": 64}),
+    ],
+)
+def test_others_of_their_kind_are_packed_too(architecture: str, changes: dict[str, Any]) -> None:
+    padded = Classifier(of_random_weights(architecture, **changes), CPU, 0)
+    packed = Classifier(of_random_weights(architecture, **changes), CPU, 0)
+    packed.speed_up(tiny.LONGEST)
+    assert packed.forward == "packed"
+    some = texts(3, 62, 7, 1, 7, 30, 7, 2)
+    alone = torch.cat([padded([text])[0] for text in some])
+    torch.testing.assert_close(packed(some)[0], alone, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes", "reason"),
+    [
+        ("deberta-v2", {"relative_attention": True, "conv_kernel_size": 3}, "convolves"),
+        ("deberta-v2", {"relative_attention": False}, "without its distances"),
+        (
+            "modernbert",
+            {"rope_parameters": dict.fromkeys(("full_attention", "sliding_attention"), DYNAMIC)},
+            "depend on the longest text",
+        ),
+    ],
+)
+def test_what_a_row_would_change_is_padded_and_the_log_says_why(
+    architecture: str, changes: dict[str, Any], reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    classifier = Classifier(of_random_weights(architecture, **changes), CPU, 0)
+    with caplog.at_level("INFO", logger="handler.engine.classifier"):
+        classifier.speed_up(tiny.LONGEST)
+    assert classifier.forward == "padded"
+    assert reason in caplog.text
 
 
 @needs_kernels  # torch's products give others of a batch a say in the last bits
