@@ -27,7 +27,8 @@ class FusedEncoder(nn.Module):
         self._kernels = kernels
         if not (parts := packed.parts) or not parts.layers:
             raise ValueError("no encoder that can be fused")
-        kind = Rotary if parts.names[0] == "layers" else Absolute
+        self._among_layers = parts.names[0] == "layers"  # which a model goes through itself
+        kind = Rotary if self._among_layers else Absolute
         self._positions = packed.distances or kind(packed.base, parts)
         self._filled: list[Positions] = []  # those that layers have
         self._kept: list[torch.Tensor] = []  # what pointers point to
@@ -51,7 +52,6 @@ class FusedEncoder(nn.Module):
         # kept: new memory costs more than its use
         self._scratch = torch.empty(0, dtype=torch.uint8)
         self._own = {name: getattr(base, name) for name in parts.names}
-        self._among_layers = parts.names[0] == "layers"  # which a model goes through itself
         if self._among_layers:
             self.attention_type = base.config.layer_types[0]
             base.layers, base.final_norm = nn.ModuleList([self]), nn.Identity()

@@ -6,6 +6,7 @@ that would be most of the work, so here it is a table of distances, made once fo
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -53,7 +54,7 @@ class Absolute:
         return self._all
 
 
-class _Tabled:
+class _Tabled(ABC):
     """Tables for positions and distances up to a power of two, made anew where that is not enough."""
 
     def __init__(self) -> None:
@@ -67,8 +68,9 @@ class _Tabled:
             self._all = self._made(self._longest)
         return self._all
 
+    @abstractmethod
     def _made(self, longest: int) -> list[Positions]:
-        raise NotImplementedError
+        """For each layer, for texts of up to `longest` tokens."""
 
 
 class Relative(_Tabled):

@@ -1,19 +1,17 @@
 """OpenVINO without a server, a text at a time in each of its streams, for THROUGHPUT.
 
-openvino_engine.py MODEL_DIR PRECISION JOBS.json prints one JSON object, as benchmark/engine.py does.
+openvino_engine.py MODEL_DIR PRECISION JOBS.json
 """
 
-import json
-import statistics
 import sys
-import time
 from pathlib import Path
 
 import openvino
+from measuring import Inputs, measure
 from openvino_model import Compiled
 
-model_dir, precision, jobs = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-compiled = Compiled(model_dir, precision, "THROUGHPUT")
+precision = sys.argv[2]
+compiled = Compiled(Path(sys.argv[1]), precision, "THROUGHPUT")
 queue = openvino.AsyncInferQueue(compiled.model)
 labels: dict[int, int] = {}
 queue.set_callback(
@@ -23,28 +21,11 @@ queue.set_callback(
 )
 
 
-def classify(inputs: list[dict]) -> None:
+def classify(inputs: Inputs) -> list[int]:
     for number, each in enumerate(inputs):
         queue.start_async(each, number)
     queue.wait_all()
+    return [labels[number] for number in range(len(inputs))]
 
 
-calls = []
-for job in json.loads(jobs.read_bytes()):
-    inputs = [compiled.inputs(text) for text in job["texts"]]
-    classify(inputs)
-    seconds = []
-    for _ in range(job["repeats"]):
-        start = time.perf_counter()
-        classify(inputs)
-        seconds.append(time.perf_counter() - start)
-    calls.append(
-        {
-            "workload": job["workload"],
-            "texts": len(inputs),
-            "seconds": seconds,
-            "texts_per_second": len(inputs) / statistics.median(seconds),
-            "labels": [labels[number] for number in range(len(inputs))],
-        }
-    )
-print(json.dumps({"precision": f"OpenVINO {precision}", "computes_in": precision, "calls": calls}))
+measure(f"OpenVINO {precision}", precision, Path(sys.argv[3]), compiled.inputs, classify)
