@@ -51,9 +51,7 @@ def serve(
                 "in batches too"
             )
         as_ctrl_c()
-        server = serving.start(found, model_store, show, name)
-        if foreground:
-            serving.pass_signals_on(server)
+        server = serving.start(found, model_store, show, name, foreground)
     if not foreground:
         print_status(server.status(), as_json)
         return

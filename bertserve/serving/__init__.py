@@ -17,7 +17,7 @@ logs         why a worker does not load, or TorchServe does not start
 
 from .config import Config, read_config, usual_config
 from .management import CHANGING, LOADING, change, scaling
-from .server import Server, find, known_addresses, pass_signals_on
+from .server import Server, find, known_addresses
 from .starting import start
 from .state import alone
 from .store import distrust
@@ -33,7 +33,6 @@ __all__ = [
     "distrust",
     "find",
     "known_addresses",
-    "pass_signals_on",
     "read_config",
     "read_written_off",
     "scaling",

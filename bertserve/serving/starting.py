@@ -23,8 +23,8 @@ from .frontend import mend
 from .logs import LogTail, cause
 from .management import LOADING, change, scaling
 from .ports import check_ports, with_supervisor
-from .server import HEARTBEATS, Server, running_in, supervised
-from .state import STARTING, alone, end_unfinished, forget, make_writable, state_directory
+from .server import HEARTBEATS, Server, pass_signals_on, running_in, supervised
+from .state import LOCK, STARTING, alone, end_unfinished, forget, make_writable, state_directory
 from .store import (
     StoredArchive,
     WasServed,
@@ -46,18 +46,21 @@ def start(
     model_store: Path | None = None,
     progress: Progress = lambda _: None,
     name: str | None = None,
+    foreground: bool = False,
 ) -> Server:
     """Start TorchServe with every archive of the model store, and wait until all workers are READY.
 
     `name` is what their one model is served as, where that is not the archives' own. `progress` is told
-    of the models whenever they are looked at. ServerError says why it does not start, in the words of
-    the worker's log where a worker does not load; nothing is left running then.
+    of the models whenever they are looked at. In the foreground signals end the server from then on, see
+    `pass_signals_on`. ServerError says why it does not start, in the words of the worker's log where a
+    worker does not load; nothing is left running then. Until all is done the server is not ready, so
+    that nobody asks one that is still undone by a signal.
     """
     directory = state_directory(Path(config.path))
     make_writable(directory)
     refusal = "another `bertserve serve` is starting this server; wait for it"
-    with alone(directory / "lock", refusal):
-        return _start(config, directory, model_store, progress, name)
+    with alone(directory / LOCK, refusal):
+        return _start(config, directory, model_store, progress, name, foreground)
 
 
 def _start(
@@ -66,6 +69,7 @@ def _start(
     model_store: Path | None,
     progress: Progress,
     name: str | None,
+    foreground: bool,
 ) -> Server:
     if running_in(directory):
         raise ServerError(
@@ -90,6 +94,8 @@ def _start(
             server = _launch(config, store, order, directory)
         _wait_until_ready(server, order, tail, progress)
         _scale_as_before(server, order, before)
+        if foreground:
+            pass_signals_on(server)
     except BaseException:  # Ctrl-C too: nothing is left running
         if server:
             server.stop()

@@ -19,6 +19,7 @@ from ..errors import ConfigError, ServerError
 from ..system import end_family, torchserve_in
 from .config import PACKAGED, location
 
+LOCK = "lock"  # in the state folder: held while a server is being started
 STARTING = "starting"  # in the state folder: the scratch folder of a server that is being started
 
 
@@ -45,12 +46,24 @@ def make_writable(directory: Path) -> None:
     """Make a server's folder, for its user alone; ConfigError where that cannot be."""
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (directory / "lock").touch()
+        (directory / LOCK).touch()
     except OSError as error:
         raise ConfigError(
             f"the server's state cannot be kept in {directory} ({error.strerror}); set XDG_STATE_HOME "
             "to a folder that can be written"
         ) from error
+
+
+def is_being_started(directory: Path) -> bool:
+    """Whether a program is at it that starts the server of a state folder."""
+    try:
+        with (directory / LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def end_unfinished(directory: Path) -> None:

@@ -27,6 +27,7 @@ from .gauges import exposition
 from .health import answer_at
 from .management import CHANGING, change, scaling
 from .server import DRAINING, HEARTBEATS, Server, read_state
+from .state import is_being_started
 from .workers import busy, key, read_written_off, truth, write_written_off
 
 logger = logging.getLogger("supervisor")
@@ -61,7 +62,7 @@ class Supervisor:
         # told in a file, for another supervisor may take the place of this one
         self._drained = Path(self.server.scratch) / "draining"
         self._draining = self._drained.exists()
-        self._ready = False
+        self._started = self._ready = False
         # versions whose workers were all READY, and not all gone since
         self._whole: set[str] = set()
         self._signs: object = None
@@ -209,6 +210,10 @@ class Supervisor:
         process = self.server.process()
         if process is None or not self._described:
             return ["TorchServe does not answer"], True
+        if not self._started:  # who starts it would end it at a signal, whatever it was asked
+            self._started = not is_being_started(self._directory)
+        if not self._started:
+            return ["the server is being started"], True
         if _is_stopped(process.pid):
             return ["TorchServe's process is stopped"], True
         with self._lock:

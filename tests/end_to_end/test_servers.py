@@ -238,6 +238,29 @@ def test_in_the_foreground_sigterm_loses_nothing_of_who_looks_whether_it_is_read
     assert set(answers) == {200}
 
 
+def test_in_the_foreground_sigterm_drains_from_the_moment_it_is_ready(
+    store: Path, tmp_path: Path
+) -> None:
+    config = write_config(tmp_path)
+    command = [sys.executable, "-m", "bertserve", "serve", "--foreground", "--json"]
+    command += ["--config", str(config), "--model-store", str(store)]
+    url = f"{read_config(config).supervisor}/ready"
+
+    def is_ready() -> bool:
+        assert process.poll() is None
+        try:
+            return httpx.get(url, trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL) as process:
+        try:
+            wait_until(is_ready)
+        finally:
+            process.terminate()
+        assert process.wait(timeout=PATIENCE) == 0
+
+
 def test_who_drains_it_is_told_when_all_is_answered(
     foreground: tuple[subprocess.Popen[str], Server],
 ) -> None:

@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bertserve.clients.results import Model, Worker
 from bertserve.errors import Unavailable
 from bertserve.serving import supervisor as supervising
+from bertserve.serving.state import LOCK, alone
 from bertserve.serving.supervisor import Supervisor
 from serving import PATIENCE, wait_until
 
@@ -79,6 +80,17 @@ def watching(served: Served) -> Supervisor:
 
 def test_before_the_first_look_nothing_is_known(watching: Supervisor) -> None:
     assert watching.missing() == ["TorchServe does not answer"]
+
+
+def test_while_it_is_being_started_it_is_not_ready(served: Served, watching: Supervisor) -> None:
+    served.models = [model("READY")]
+    watching.look()
+    lock = served.folder / LOCK
+    with alone(lock, "another one starts it"):
+        assert watching.missing() == ["the server is being started"]
+    assert watching.missing() == []
+    with alone(lock, "another one starts it"):  # somebody who sees then that it runs
+        assert watching.missing() == []
 
 
 def test_a_version_that_comes_is_ready_with_all_its_workers(
