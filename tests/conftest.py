@@ -56,14 +56,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_forkserver() -> Iterator[None]:
-    """Archives are tried in forks of one process, and not of one for each: it takes seconds to start."""
+    """Models are opened in forks of one process, and not of one for each: it takes seconds to start."""
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
 
         @cache
         def started() -> Forkserver:
             return stack.enter_context(Forkserver())
 
-        patch.setattr("bertserve.archives.packaging.Forkserver", lambda: nullcontext(started()))
+        for where in ("bertserve.archives.packaging", "bertserve.system"):
+            patch.setattr(f"{where}.Forkserver", lambda: nullcontext(started()))
         yield
 
 

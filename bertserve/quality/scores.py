@@ -11,8 +11,6 @@ lines that begin with { are one description and then an outcome for each text.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -74,30 +72,22 @@ def score_folder(
     """Score texts by the handler of an archive's folder; PackageError where one cannot be classified."""
     from bertserve.clients import to_wire
     from bertserve.errors import PackageError
-    from bertserve.system import tied_command
+    from bertserve.system import Forkserver
 
-    with tempfile.TemporaryFile("w+") as lines, tempfile.TemporaryFile("w+") as said:
+    with (
+        tempfile.TemporaryFile("w+") as lines,
+        tempfile.TemporaryFile("w+") as said,
+        Forkserver() as python,
+    ):
         lines.writelines(json.dumps({**to_wire(text), **options}) + "\n" for text in texts)
         lines.seek(0)
-        process = subprocess.Popen(
-            [*tied_command(Path(__file__)), str(root)],
-            cwd=root,
-            env={**os.environ, "PYTHONPATH": str(root), "HF_HUB_OFFLINE": "1"},
-            stdin=lines,
-            stdout=subprocess.PIPE,
-            stderr=said,
-            text=True,
-        )
-        assert process.stdout is not None
-        try:
-            answers = (json.loads(line) for line in process.stdout if line.startswith("{"))
+        with python.started(
+            Path(__file__), str(root), folder=root, given=lines, errors=said
+        ) as output:
+            answers = (json.loads(line) for line in output if line.startswith("{"))
             description: dict[str, Any] = next(answers, {})
             if "labels" in description:
                 return _collect(description, list(_counted(answers, report)), len(texts))
-        finally:
-            process.stdout.close()
-            process.kill()
-            process.wait()
         said.seek(0)
         reason = description.get("error") or (said.read().strip().splitlines() or ["it died"])[-1]
     raise PackageError(f"the model cannot score texts: {reason}")

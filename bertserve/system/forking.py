@@ -1,8 +1,8 @@
 """Import what takes long once, then run Python programs in forks that have it: forking.py SOCKET MODULE …
 
 It needs nothing but Python, for what it runs has an archive's packages in its path and not ours. Each
-message of the socket asks for one program, see `Forkserver.run`, and brings its standard input, output
-and error, and a pipe that is closed when it has ended.
+message of the socket asks for one program, see `Forkserver.started`, and brings its standard input,
+output and error.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that end
     myself = os.getpid()
     while True:
-        message, passed, _, _ = socket.recv_fds(control, LONGEST, STREAMS + 1)
+        message, passed, _, _ = socket.recv_fds(control, LONGEST, STREAMS)
         if not message:
             return
         if os.fork() == 0:
             control.close()
-            for number, stream in enumerate(passed[:STREAMS]):
+            for number, stream in enumerate(passed):
                 os.dup2(stream, number)
             become(myself, *json.loads(message))
         for each in passed:

@@ -14,9 +14,9 @@ import os
 import socket
 import subprocess
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .processes import tied_command
 
@@ -60,22 +60,31 @@ class Forkserver:
 
         `folder` is its working directory and its PYTHONPATH; it writes no bytecode there.
         """
-        with ExitStack() as stack:
-            streams = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(3)]
-            streams[0].write(given)
-            streams[0].seek(0)
-            asked = json.dumps([str(folder), str(script), arguments]).encode()
-            reading, writing = os.pipe()
-            with os.fdopen(reading, "rb") as ended:
-                try:
-                    passed = [*(each.fileno() for each in streams), writing]
-                    with contextlib.suppress(
-                        OSError
-                    ):  # it was killed: the program has said nothing
-                        socket.send_fds(self._control, [asked], passed)
-                finally:
-                    os.close(writing)
-                ended.read()
-            for each in streams[1:]:
-                each.seek(0)
-            return streams[1].read(), streams[2].read()
+        with tempfile.TemporaryFile("w+") as lines, tempfile.TemporaryFile("w+") as errors:
+            lines.write(given)
+            lines.seek(0)
+            with self.started(
+                script, *arguments, folder=folder, given=lines, errors=errors
+            ) as output:
+                said = output.read()
+            errors.seek(0)
+            return said, errors.read()
+
+    @contextlib.contextmanager
+    def started(
+        self, script: Path, *arguments: str, folder: Path, given: IO[str], errors: IO[str]
+    ) -> Iterator[IO[str]]:
+        """A Python program's standard output, to be read while it runs; it ends when the program does.
+
+        `given` is a file for its standard input, `errors` one for what it says.
+        """
+        asked = json.dumps([str(folder), str(script), arguments]).encode()
+        reading, writing = os.pipe()
+        with os.fdopen(reading, encoding="utf-8") as output:
+            try:
+                passed = [given.fileno(), writing, errors.fileno()]
+                with contextlib.suppress(OSError):  # it was killed: the program has said nothing
+                    socket.send_fds(self._control, [asked], passed)
+            finally:
+                os.close(writing)
+            yield output
