@@ -25,7 +25,8 @@ print(os.environ["PYTHONPATH"], file=sys.stderr)
 STARTS = """
 import sys
 from pathlib import Path
-from bertserve.system import Forkserver
+from bertserve.system import Forkserver, forkserver
+forkserver._IMPORTED = ()
 with Forkserver() as python:
     python.run(Path(sys.argv[1]), sys.argv[2], folder=Path(sys.argv[2]))
 """

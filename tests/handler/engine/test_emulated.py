@@ -55,12 +55,16 @@ def printed(name: str, folder: Path) -> dict[str, str]:
     if shutil.which(compiler[0]) is None:
         pytest.skip(f"there is no {compiler[0]}")
     target, include = folder / name, ["-I", str(FOLDER), "-fno-exceptions", "-std=c++17"]
-    main = folder / f"{name}.o"
-    # GCC 12 breaks on vectorizing what is plain on purpose
-    run([*compiler, *include, "-O1", "-c", str(PROGRAM), "-o", str(main)])
-    flags = [*_FLAGS, *_flags(kind, compiler), *include]
-    sources = [str(FOLDER / source) for source in SOURCES]
-    run([*compiler, *flags, *sources, str(main), "-static", "-o", str(target)])
+    main = folder / f"{kind.machine}.o"
+    if not main.exists():
+        # GCC 12 breaks on vectorizing what is plain on purpose
+        run([*compiler, *include, "-O1", "-c", str(PROGRAM), "-o", str(main)])
+    if emulator:  # which has no libraries of that machine
+        flags = [*_FLAGS, *_flags(kind, compiler), *include]
+        made = [*flags, *(str(FOLDER / source) for source in SOURCES), "-static"]
+    else:  # with the library that is served; what that lacks the program has
+        made = [str(FOLDER / f"{name}.so"), "-rdynamic"]
+    run([*compiler, str(main), *made, "-o", str(target)])
     lines = run([*emulator, str(target)]).splitlines()
     return dict(line.rsplit(" ", 1) for line in lines)
 

@@ -87,10 +87,8 @@ def model(architecture: str, precision: str, **changes: Any) -> PreTrainedModel:
     return made
 
 
-def logits(
-    made: PreTrainedModel, some: list[Encoding], fused: bool, build: Kernels
-) -> torch.Tensor:
-    """Of a classifier that is fused, or is not, and says so."""
+def sped_up(made: PreTrainedModel, fused: bool, build: Kernels) -> Classifier:
+    """A classifier that is fused, or is not, and says so."""
     classifier = Classifier(made, CPU, 1)
     with pytest.MonkeyPatch.context() as patch:
         if not fused:
@@ -98,19 +96,28 @@ def logits(
         classifier.speed_up(LONGEST)
     assert classifier.forward == "packed"
     assert classifier.attention == f"{'encoder' if fused else 'kernel'} {build.name}"
-    found, problems = classifier(some)
+    return classifier
+
+
+def logits(
+    made: PreTrainedModel, some: list[Encoding], fused: bool, build: Kernels
+) -> torch.Tensor:
+    found, problems = sped_up(made, fused, build)(some)
     assert not any(problems)
     return found
 
 
 @pytest.mark.parametrize("architecture", KINDS)
 def test_it_is_what_its_modules_are(architecture: str, precision: str, build: Kernels) -> None:
+    of_modules, fused = (
+        sped_up(model(architecture, precision), way, build) for way in (False, True)
+    )
     for lengths in [(1,), (80,), (3, 1, 80, 17, 16, 15, 2, 33), (1, 1, 1), (5,) * 70]:
         some = texts(*lengths)
-        own = logits(model(architecture, precision), some, False, build)
-        fused = logits(model(architecture, precision), some, True, build)
+        (own, none), (found, no_more) = of_modules(some), fused(some)
+        assert not any([*none, *no_more])
         assert own.std() > 0.05
-        torch.testing.assert_close(fused, own, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(found, own, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
