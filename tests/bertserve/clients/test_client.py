@@ -51,7 +51,7 @@ def answering() -> Iterator[Callable[[int, bytes], str]]:
                 """Keep the tests' output clean."""
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         servers.append(server)
         return f"http://127.0.0.1:{server.server_port}"
 
