@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import hostile
 import pytest
+import typer
 
 from bertserve import cli, serving
 from bertserve.archives.contents import open_archive, read_manifest, unpacked
@@ -19,6 +20,8 @@ from bertserve.serving.store import stored_archives
 REFUSED = {**hostile.CONTAINERS, **hostile.MANIFESTS, **hostile.CONTENTS}
 NOT_SERVED = {**hostile.CONTAINERS, **hostile.MANIFESTS, **hostile.UNLISTED}
 NOT_REGISTERED = {**REFUSED, **hostile.UNLISTED}
+PROGRAM = sys.modules["bertserve.cli.app"]
+COMMANDS = typer.main.get_command(PROGRAM.app)  # made once, and not for each of hundreds of calls
 
 
 @pytest.fixture
@@ -45,6 +48,7 @@ def refusal(*arguments: str | Path, capsys: pytest.CaptureFixture[str]) -> str:
     """The one sentence of a command that refuses, as it stands on the terminal."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["bertserve", *map(str, arguments)])
+        patch.setattr(PROGRAM, "app", COMMANDS)
         with pytest.raises(SystemExit) as ended:
             cli.main()
     printed, said = capsys.readouterr()
