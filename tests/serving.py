@@ -112,9 +112,8 @@ def wait_until(condition: Callable[[], Found]) -> Found:
 def http_server(handler: type[BaseHTTPRequestHandler], port: int = 0) -> Iterator[str]:
     """The URL of a server that answers by a handler until the end of the block."""
     with HTTPServer(("127.0.0.1", port), handler) as server:
-        thread = threading.Thread(
-            target=server.serve_forever, args=(0.01,)
-        )  # between looks at its end
+        # it looks for its end a hundred times a second
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}"

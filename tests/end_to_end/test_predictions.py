@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import grpc
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 import tiny
 from bertserve.clients.keys import bearer
 from bertserve.handler.values import Prediction as Expected
 from bertserve.handler.values import Text
-from serving import PATIENCE, Served
+from serving import PATIENCE, Served, wait_until
 
 
 def expected(served: Served, *texts: str | tuple[str, str]) -> list[Any]:
@@ -195,3 +199,40 @@ class TestGrpc:
             with pytest.raises(grpc.RpcError) as raised:
                 call(predictions_request("tiny", data=b"x"), timeout=PATIENCE)
         assert raised.value.code() == grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_requests_that_wait_are_taken_together(served: Served) -> None:
+    """Though nobody is waited for."""
+    at_once, count = 8, 32
+
+    def batches() -> float:
+        url = f"{served.server.addresses.metrics}/metrics"
+        headers = bearer(served.server.key("inference"))
+        text = httpx.get(url, headers=headers, timeout=PATIENCE).text
+        families = text_string_to_metric_families(text)
+        return sum(
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name.startswith("bertserve_batches") and sample.labels["model"] == "tiny"
+        )
+
+    def busy() -> float:
+        found = httpx.get(f"{served.server.addresses.supervisor}/metrics", timeout=PATIENCE).text
+        return sum(map(float, re.findall(r"^bertserve_workers_busy\S* (\S+)", found, re.M)))
+
+    def is_at_work(wanted: int) -> bool:
+        return slow[0].done() or busy() == wanted
+
+    slow: list[Future[httpx.Response]] = []
+    long = json.dumps({"texts": ["good film " * 500] * 128}).encode()
+    workers = served.server.models()[0].wanted
+    before = batches()
+    with ThreadPoolExecutor(workers + count) as pool:
+        for number in range(1, workers + 1):
+            slow.append(pool.submit(served.post, long))
+            wait_until(partial(is_at_work, number))
+        others = [pool.submit(served.post, b'{"text": "good"}') for _ in range(count)]
+        assert {each.result().status_code for each in (*slow, *others)} == {200}
+    # some had only just come when a worker took others
+    assert batches() - before <= workers + count / at_once + 2 * workers

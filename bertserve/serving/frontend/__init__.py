@@ -1,7 +1,7 @@
-"""TorchServe's front end, mended where an answer that cannot be sent would end a worker for good.
+"""TorchServe's front end, mended: what cannot be sent ends no worker, a lone request waits for nobody.
 
-mending       the class that is mended, and where the mended one is kept
-class_files   Java class files, as far as a method can be given one more `catch`
+mending       the classes that are mended, and where the mended ones are kept
+class_files   Java class files, as far as methods are changed here
 """
 
 from .mending import mend

@@ -1,7 +1,8 @@
-"""Java class files, as far as a method can be given one more `catch` (Java's specification, chapter 4).
+"""Java class files, as far as methods are changed here (Java's specification, chapter 4).
 
 made = ClassFile(content)
 made.catch("response", "([B)V", handler)
+made.replace("pollBatch", before, after)
 made.content()
 """
 
@@ -17,6 +18,7 @@ _SIZES |= {19: 2, 20: 2}
 _UTF8, _LONG, _DOUBLE, _CLASS, _STRING, _NAME_AND_TYPE = 1, 5, 6, 7, 8, 12
 FIELD, METHOD, INTERFACE_METHOD = 9, 10, 11
 _OBJECT = 7  # of a verification type
+_STATIC = 0x1008  # and made by no source
 
 
 @dataclass
@@ -76,6 +78,28 @@ class ClassFile:
         if len(found) != 1:
             raise LookupError(name)
         found[0].name = self.text(new)
+
+    def add_static(self, name: str, descriptor: str, code: bytes, room: tuple[int, int]) -> int:
+        """The index of a static method that is added; room is for values on the stack, and variables."""
+        body = struct.pack(">HHI", *room, len(code)) + code + _u2(0) + _u2(0)
+        made = _Member(_STATIC, self.text(name), self.text(descriptor), [])
+        made.attributes.append((self.text("Code"), body))
+        self._methods.append(made)
+        return self.member(METHOD, self.name, name, descriptor)
+
+    def replace(self, name: str, before: bytes, after: bytes) -> None:
+        """Put some code of a method in the place of as much other code, which it has once."""
+        code = self.text("Code")
+        methods = [each for each in self._methods if each.name == self.text(name)]
+        found = [content for each in methods for key, content in each.attributes if key == code]
+        if [content.count(before) for content in found] != [1]:
+            raise LookupError(name)
+        if len(before) != len(after):
+            raise ValueError("other code must be as long")
+        methods[0].attributes = [
+            (key, content.replace(before, after) if key == code else content)
+            for key, content in methods[0].attributes
+        ]
 
     def catch(self, name: str, descriptor: str, handler: bytes, stack: int) -> None:
         """Have a method without result run a handler where an exception would leave it.

@@ -1,11 +1,18 @@
-"""TorchServe's front end, mended where an answer that cannot be sent would end a worker for good.
+"""TorchServe's front end, mended where an answer that cannot be sent would end a worker for good, and
+where a request waits for others that are not there.
 
 The thread that serves a worker also sends its answers. Where a gRPC caller goes in just that moment,
 because its deadline ends or it cancels, sending throws; so does sending the error in its place, and the
 thread ends without what starts the worker anew: its process is gone, and TorchServe goes on saying
 READY. There is no setting for this. So `bertserve serve` writes the few classes that send answers once
 more, with a `catch` around each method that sends: what nobody can receive is dropped, and the worker
-goes on. They are made from the installed release at each start; TorchServe finds them because it looks
+goes on.
+
+And a request that comes alone waits for `maxBatchDelay`, of which the least is a millisecond: 0 gives
+batches of two at most, whatever waits. Here it is waited for a millisecond less than that, so that 1
+takes all that are there, and waits for nobody.
+
+The classes are made from the installed release at each start; TorchServe finds them because it looks
 into the folder that it runs in before it looks into its own archive.
 """
 
@@ -30,8 +37,14 @@ _SEND_ERRORS = (
 )
 _STATUS = 500
 # operations of Java's byte code; those without an operand are bytes
-_GETSTATIC, _INVOKEVIRTUAL, _INVOKEINTERFACE, _LDC_W, _SIPUSH = 0xB2, 0xB6, 0xB9, 0x13, 0x11
-_ALOAD_0, _SWAP, _RETURN = b"\x2a", b"\x5f", b"\xb1"
+_GETSTATIC, _INVOKEVIRTUAL, _INVOKESTATIC, _INVOKEINTERFACE = 0xB2, 0xB6, 0xB8, 0xB9
+_LDC_W, _SIPUSH = 0x13, 0x11
+_ALOAD_0, _ALOAD_3, _SWAP, _RETURN, _ARETURN = b"\x2a", b"\x2d", b"\x5f", b"\xb1", b"\xb0"
+_LLOAD, _LLOAD_1, _LCONST_0, _LCONST_1 = b"\x16", b"\x1f", b"\x09", b"\x0a"
+_LSUB, _LCMP, _IFGE, _IFGT = b"\x65", b"\x94", b"\x9c", b"\x9d"
+_QUEUE = "java/util/concurrent/LinkedBlockingDeque"
+_UNIT = "java/util/concurrent/TimeUnit"
+_LEFT = b"\x06"  # the variable with the milliseconds that are left to wait
 
 
 def mend(directory: Path) -> None:
@@ -73,7 +86,31 @@ def _mended(archive: zipfile.ZipFile) -> dict[str, bytes]:
     # what it is derived from then answers UNIMPLEMENTED: no handler of ours takes sequences, and whoever
     # ends such a call before its answer comes is answered after the call is closed
     calls.rename("streamPredictions2", "streamPredictions2OfTorchServe")
-    return {each.name: each.content() for each in (*jobs, batches, calls)}
+    model = read("wlm/Model")
+    _wait_for_nobody(model)
+    return {each.name: each.content() for each in (*jobs, batches, calls, model)}
+
+
+def _wait_for_nobody(model: ClassFile) -> None:
+    """Have a batch be filled for a millisecond less than `maxBatchDelay`."""
+    poll = model.member(METHOD, _QUEUE, "poll", f"(JL{_UNIT};)Ljava/lang/Object;")
+    less = model.add_static(
+        "pollForOneLess",
+        f"(L{_QUEUE};JL{_UNIT};)Ljava/lang/Object;",
+        _ALOAD_0 + _LLOAD_1 + _LCONST_1 + _LSUB + _ALOAD_3 + _operation(_INVOKEVIRTUAL, poll)
+        + _ARETURN,
+        room=(6, 4),
+    )  # fmt: skip
+    unit = model.member(FIELD, _UNIT, "MILLISECONDS", f"L{_UNIT};")
+    waits = _LLOAD + _LEFT + _operation(_GETSTATIC, unit)
+    model.replace(
+        "pollBatch",
+        waits + _operation(_INVOKEVIRTUAL, poll),
+        waits + _operation(_INVOKESTATIC, less),
+    )
+    # where the clock ticks meanwhile none is left, and what is there is taken all the same
+    ends = _LLOAD + _LEFT + _LCONST_0 + _LCMP
+    model.replace("pollBatch", ends + _IFGT, ends + _IFGE)
 
 
 def _dropped(made: ClassFile, *, then_send_error: bool = False) -> bytes:

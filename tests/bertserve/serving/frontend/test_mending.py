@@ -40,12 +40,18 @@ def test_a_class_that_is_not_changed_is_written_as_it_was(archive: Path) -> None
         assert ClassFile(content).content() == content, name
 
 
-def test_what_sends_answers_is_mended(archive: Path, tmp_path: Path) -> None:
+def test_classes_are_mended(archive: Path, tmp_path: Path) -> None:
     mend(tmp_path)
     written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.class")}
     assert written == {
         f"org/pytorch/serve/{name}.class"
-        for name in ("job/GRPCJob", "job/RestJob", "wlm/BatchAggregator", "grpcimpl/InferenceImpl")
+        for name in (
+            "job/GRPCJob",
+            "job/RestJob",
+            "wlm/BatchAggregator",
+            "wlm/Model",
+            "grpcimpl/InferenceImpl",
+        )
     }
     before = classes(archive, "org/pytorch/serve/")
     for name in written:
@@ -89,3 +95,16 @@ def test_a_method_that_is_not_there_cannot_be_mended(archive: Path) -> None:
         made.catch("answer", SEND[1], b"\x57\xb1", stack=1)
     with pytest.raises(LookupError, match="answer"):
         made.rename("answer", "reply")
+
+
+def test_only_code_that_is_there_once_is_replaced_by_as_much(archive: Path) -> None:
+    content = next(iter(classes(archive, "org/pytorch/serve/wlm/Model.class").values()))
+    made = ClassFile(content)
+    for nowhere in (b"\xfe\xfe", b"\xb0"):
+        with pytest.raises(LookupError, match="pollBatch"):
+            made.replace("pollBatch", nowhere, nowhere)
+    once = b"\x16\x06\x09\x94"
+    with pytest.raises(ValueError, match="as long"):
+        made.replace("pollBatch", once, once + b"\x00")
+    made.replace("pollBatch", once, once[::-1])
+    assert ClassFile(made.content()).content() != content
