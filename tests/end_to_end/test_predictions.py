@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -204,35 +203,34 @@ class TestGrpc:
 def test_requests_that_wait_are_taken_together(served: Served) -> None:
     """Though nobody is waited for."""
     at_once, count = 8, 32
-
-    def batches() -> float:
-        url = f"{served.server.addresses.metrics}/metrics"
-        headers = bearer(served.server.key("inference"))
-        text = httpx.get(url, headers=headers, timeout=PATIENCE).text
-        families = text_string_to_metric_families(text)
-        return sum(
-            sample.value
-            for family in families
-            for sample in family.samples
-            if sample.name.startswith("bertserve_batches") and sample.labels["model"] == "tiny"
-        )
-
-    def busy() -> float:
-        found = httpx.get(f"{served.server.addresses.supervisor}/metrics", timeout=PATIENCE).text
-        return sum(map(float, re.findall(r"^bertserve_workers_busy\S* (\S+)", found, re.M)))
-
-    def is_at_work(wanted: int) -> bool:
-        return slow[0].done() or busy() == wanted
-
-    slow: list[Future[httpx.Response]] = []
-    long = json.dumps({"texts": ["good film " * 500] * 128}).encode()
+    metrics = f"{served.server.addresses.metrics}/metrics"
+    gauges = f"{served.server.addresses.supervisor}/metrics"
+    url = f"{served.server.addresses.inference}/predictions/{served.tiny.name}"
+    long = {"texts": ["good film " * 500] * 128}
     workers = served.server.models()[0].wanted
-    before = batches()
-    with ThreadPoolExecutor(workers + count) as pool:
-        for number in range(1, workers + 1):
-            slow.append(pool.submit(served.post, long))
-            wait_until(partial(is_at_work, number))
-        others = [pool.submit(served.post, b'{"text": "good"}') for _ in range(count)]
-        assert {each.result().status_code for each in (*slow, *others)} == {200}
-    # some had only just come when a worker took others
-    assert batches() - before <= workers + count / at_once + 2 * workers
+
+    def total(place: str, name: str) -> float:
+        families = text_string_to_metric_families(client.get(place).text)
+        samples = (sample for family in families for sample in family.samples)
+        return sum(sample.value for sample in samples if sample.name == name)
+
+    def batches_of_many() -> float:
+        """How many they were in; 0 where the workers were done with others before all had come."""
+        with ThreadPoolExecutor(3 * workers + count) as pool:
+            slow = [pool.submit(client.post, url, json=long) for _ in range(3 * workers)]
+            wait_until(partial(is_so, slow, "bertserve_workers_busy", workers))
+            others = [pool.submit(client.post, url, json={"text": "good"}) for _ in range(count)]
+            wait_until(partial(is_so, slow, "bertserve_requests_waiting", count))
+            begun = total(metrics, "bertserve_batches_total")
+            had_come = not any(each.done() for each in slow[:workers])
+            assert {each.result().status_code for each in (*slow, *others)} == {200}
+        return total(metrics, "bertserve_batches_total") - begun if had_come else 0
+
+    def is_so(slow: list[Future[httpx.Response]], gauge: str, wanted: int) -> bool:
+        return slow[0].done() or total(gauges, gauge) >= wanted
+
+    headers = bearer(served.server.key("inference"))
+    limits = httpx.Limits(max_connections=None)
+    with httpx.Client(headers=headers, timeout=PATIENCE, limits=limits) as client:
+        # those that kept the workers are two batches each at most
+        assert wait_until(batches_of_many) <= 2 * workers + count / at_once + workers
