@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
+import hypothesis
 import pytest
 import transformers
 
@@ -33,6 +34,9 @@ ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 
 transformers.utils.logging.disable_progress_bar()
+# a busy machine pauses; how long something takes is what benchmarks say
+hypothesis.settings.register_profile("ours", deadline=None)
+hypothesis.settings.load_profile("ours")
 build(FOLDER)  # so that the tests' own pipelines have what an archive's have
 
 

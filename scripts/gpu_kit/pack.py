@@ -119,7 +119,9 @@ def _make_environment(environment: Path) -> Path:
     venv.create(environment, system_site_packages=True, symlinks=True)
     python = environment / "bin" / "python"
     own = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
-    (_site(python) / "underneath.pth").write_text("".join(f"{path}\n" for path in own))
+    # with what .pth files there lead to, which a path alone does not bring
+    lines = (f"import site; site.addsitedir({path!r})\n" for path in own)
+    (_site(python) / "underneath.pth").write_text("".join(lines))
     return python
 
 

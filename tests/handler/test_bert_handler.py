@@ -70,7 +70,7 @@ def test_a_bad_row_gets_its_own_error(loaded: Any, status: int, row: Any) -> Non
         assert error["error"]["message"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=st.lists(st.sampled_from([*GOOD, *(row for _, row in BAD)]), min_size=1, max_size=12))
 def test_no_row_changes_the_answer_of_another(loaded: Any, rows: list[Any]) -> None:
     together = fakes.answer(loaded, rows)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special
 from sklearn import metrics
@@ -413,7 +413,6 @@ class TestCalibrationError:
     @given(
         st.lists(st.tuples(st.sampled_from([0.5, 0.6, 0.75, 0.9, 1.0]), st.booleans()), min_size=1)
     )
-    @settings(deadline=None)
     def test_every_prediction_has_one_bin_whatever_the_order(
         self, pairs: list[tuple[float, bool]]
     ) -> None:

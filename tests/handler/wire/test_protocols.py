@@ -99,7 +99,7 @@ def open_inference_row(message: dict[str, Any]) -> Row:
 ROWS = st.integers(0, 2**32).map(row_of) | st.sampled_from([FORGED, EXPLAIN])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(ROWS, min_size=2, max_size=12))
 def test_no_row_changes_the_answer_of_another(loaded: Any, rows: list[Row]) -> None:
     together = fakes.answer(loaded, rows)
