@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -59,23 +58,21 @@ class Tokenizer:
 
     def _encode(self, texts: Sequence[Text]) -> list[Encoding | RequestError]:
         encodings = self._backend.encode_batch_fast([_as_input(text) for text in texts])
-        results: dict[int, Encoding | RequestError] = {}
-        too_long: dict[int, list[int]] = defaultdict(list)
-        for index, (text, encoding) in enumerate(zip(texts, encodings, strict=True)):
-            limit = text.max_length or self.max_length
-            if error := self._check(text, len(encoding), limit):
-                results[index] = error
-            elif len(encoding) <= limit:
-                results[index] = _as_encoding(encoding, text, self.gives_token_types)
-            elif (text.long_text or self._long_text) == "chunks":
-                results[index] = self._cut_into_chunks(text, limit)
-            else:
-                too_long[limit].append(index)
-        del encodings  # those of long texts are large
-        for limit, indices in too_long.items():
-            cut = self._truncate([texts[index] for index in indices], limit)
-            results.update(zip(indices, cut, strict=True))
-        return [results[index] for index in range(len(texts))]
+        return [
+            self._made_of(encoding, text) for encoding, text in zip(encodings, texts, strict=True)
+        ]
+
+    def _made_of(self, encoding: Any, text: Text) -> Encoding | RequestError:
+        """What becomes of a whole text."""
+        limit = text.max_length or self.max_length
+        if error := self._check(text, len(encoding), limit):
+            return error
+        if len(encoding) <= limit:
+            return _as_encoding(encoding, text, self.gives_token_types)
+        if (text.long_text or self._long_text) == "chunks":
+            return self._cut_into_chunks(text, limit)
+        kept = self._kept(encoding, limit)
+        return _as_encoding(encoding, text, self.gives_token_types, kept)
 
     def _check(self, text: Text, tokens: int, limit: int) -> RequestError | None:
         """What is wrong with a text of so many tokens, if anything is."""
@@ -102,19 +99,22 @@ class Tokenizer:
             max_tokens=self.max_length,
         )
 
-    def _truncate(self, texts: list[Text], limit: int) -> list[Encoding]:
-        """Encode again, this time cut to `limit` tokens by the tokenizer itself."""
-        self._backend.enable_truncation(
-            limit, strategy="longest_first", direction=self._truncation_side
-        )
-        try:
-            encodings = self._backend.encode_batch_fast([_as_input(text) for text in texts])
-        finally:
-            self._backend.no_truncation()
-        return [
-            replace(_as_encoding(encoding, text, self.gives_token_types), truncated=True)
-            for encoding, text in zip(encodings, texts, strict=True)
-        ]
+    def _kept(self, encoding: Any, limit: int) -> list[int]:
+        """Places of the tokens that are left of too many, as the tokenizer's own truncation leaves them.
+
+        That one would tokenize again, and make chunks of what it cuts off: of two long texts each with
+        each, which are gigabytes for a request of a few hundred kilobytes.
+        """
+        of = encoding.sequence_ids  # None for special tokens, of which all are kept
+        places = [[place for place, text in enumerate(of) if text == each] for each in (0, 1)]
+        room = limit - of.count(None)
+        shorter, longer = sorted(places, key=len)
+        few = min(len(shorter), room // 2)
+        kept = [place for place, text in enumerate(of) if text is None]
+        for some, count in ((shorter, few), (longer, room - few)):
+            start = len(some) - count if self._truncation_side == "left" else 0
+            kept += some[start : start + count]
+        return sorted(kept)
 
     def _cut_into_chunks(self, text: Text, limit: int) -> Encoding | RequestError:
         """Chunks of `limit` tokens that overlap; of a pair the shorter text is in each of them."""
@@ -149,15 +149,9 @@ class Tokenizer:
 
     def pieces(self, text: Text) -> tuple[Encoding, list[Piece]]:
         """A text that a call encodes, encoded the same; and where each of its tokens is from."""
-        self._backend.enable_truncation(
-            text.max_length or self.max_length,
-            strategy="longest_first",
-            direction=self._truncation_side,
-        )
-        try:
-            encoding = self._backend.encode(text.text, text.text_pair)
-        finally:
-            self._backend.no_truncation()
+        encoding, limit = self._backend.encode(text.text, text.text_pair), text.max_length
+        is_long = len(encoding) > (limit or self.max_length)
+        kept = self._kept(encoding, limit or self.max_length) if is_long else None
         tokens = zip(
             encoding.special_tokens_mask,
             encoding.sequence_ids,
@@ -169,8 +163,9 @@ class Tokenizer:
             Piece(None) if is_special else Piece(_OF[sequence or 0], word, *offsets)
             for is_special, sequence, word, offsets in tokens
         ]
-        encoded = _as_encoding(encoding, text, self.gives_token_types)
-        return replace(encoded, truncated=bool(encoding.overflowing)), pieces
+        if kept is not None:
+            pieces = [pieces[place] for place in kept]
+        return _as_encoding(encoding, text, self.gives_token_types, kept), pieces
 
 
 def _some_at_a_time(texts: Sequence[Text]) -> Iterator[list[Text]]:
@@ -188,9 +183,15 @@ def _some_at_a_time(texts: Sequence[Text]) -> Iterator[list[Text]]:
         yield some
 
 
-def _as_encoding(encoding: Any, text: Text, gives_token_types: bool) -> Encoding:
-    types = encoding.type_ids if gives_token_types else [0] * len(encoding.ids)
-    return Encoding(encoding.ids, types, False, text.activation, text.calibrated)
+def _as_encoding(
+    encoding: Any, text: Text, gives_token_types: bool, kept: list[int] | None = None
+) -> Encoding:
+    """A tokenizer's encoding as ours; of some places where others are cut off."""
+    ids = encoding.ids
+    types = encoding.type_ids if gives_token_types else [0] * len(ids)
+    if kept is not None:
+        ids, types = [ids[place] for place in kept], [types[place] for place in kept]
+    return Encoding(ids, types, kept is not None, text.activation, text.calibrated)
 
 
 def _as_input(text: Text) -> str | tuple[str, str]:

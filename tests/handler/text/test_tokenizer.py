@@ -1,5 +1,6 @@
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from transformers import AutoTokenizer
@@ -27,6 +28,7 @@ def expected(reference: Any, text: Text, limit: int) -> Encoding:
     cut = reference(
         text.text, text.text_pair, truncation=True, max_length=limit, return_token_type_ids=True
     )
+    reference.backend_tokenizer.no_truncation()  # which a call leaves behind
     return Encoding(cut["input_ids"], cut["token_type_ids"], truncated=len(whole) > limit)
 
 
@@ -44,6 +46,34 @@ def test_each_text_has_its_own_limit(tokenizer: Tokenizer, reference: Any) -> No
     assert tokenizer(texts) == [
         expected(reference, text, limit) for text, limit in zip(texts, limits, strict=True)
     ]
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_it_is_cut_as_the_tokenizer_itself_cuts(
+    reference: Any, side: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference, "truncation_side", side)
+    tokenizer = Tokenizer(reference, tiny.LONGEST)
+    words = [" ".join(tiny.WORDS[:count]) for count in (1, 2, 5, 6, 7, 20)]
+    pairs = [(one, other) for one in words for other in words]
+    for text, other in [*((word, None) for word in words), *pairs]:
+        for limit in range(7, 24):
+            (found,) = tokenizer([given := Text(text, other, max_length=limit)])
+            assert found == expected(reference, given, limit)
+            assert tokenizer.pieces(given)[0] == found
+            assert len(tokenizer.pieces(given)[1]) == len(found.input_ids)
+
+
+def test_two_long_texts_cost_no_more_than_one(reference: Any) -> None:
+    """The tokenizer's own truncation makes a piece of each part of the one with each of the other."""
+    tokenizer = Tokenizer(reference, tiny.LONGEST)
+    tokenizer._backend = Mock(wraps=tokenizer._backend)
+    given = Text(LONG, LONG)
+    (encoding,) = tokenizer([given])
+    assert isinstance(encoding, Encoding)
+    assert encoding.truncated
+    assert tokenizer.pieces(given)[0] == encoding
+    tokenizer._backend.enable_truncation.assert_not_called()
 
 
 def test_a_limit_leaves_no_trace_for_the_next_call(tokenizer: Tokenizer, reference: Any) -> None:
