@@ -4,6 +4,7 @@ app                the program, and what its commands share
 archives           package, inspect, fetch
 serve              serve, status, drain, stop; proxy
 predict            predict
+console            console, openapi
 quality            evaluate, calibrate
 explain            explain
 score              score
@@ -17,6 +18,7 @@ terminal           what is printed is shown, never obeyed
 
 from . import (  # each adds its commands
     archives,
+    console,
     explain,
     predict,
     quality,
@@ -28,6 +30,7 @@ from .app import main
 
 __all__ = [
     "archives",
+    "console",
     "explain",
     "main",
     "predict",

@@ -10,6 +10,7 @@ concurrency      how clients wait: by blocking, or with asyncio
 keys             the tokens that TorchServe wants to see
 canary           a share of the requests for a version that is tried
 batches          texts of any source, in batches that are not too large
+snippets         a request as a command and as programs, to copy
 files, outputs   texts from files, results to files
 """
 
@@ -32,6 +33,7 @@ from .results import (
     Worker,
     to_wire,
 )
+from .snippets import snippets
 
 __all__ = [
     "CHANNEL_OPTIONS",
@@ -67,6 +69,7 @@ __all__ = [
     "refuse_constant",
     "row_of",
     "seconds_left",
+    "snippets",
     "store_canary",
     "to_wire",
     "write_csv",

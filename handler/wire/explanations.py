@@ -18,8 +18,9 @@ from ..settings import Settings
 from ..values import Explain, Prediction, Text
 from .checks import boolean, checked_text, positive, refuse_unknown, string
 from .native import read_text
+from .schemas import EXPLANATION, TEXT
 
-_KEYS = frozenset({"text", "text_pair", "label", "max_length", "truncate", "explain"})
+_KEYS = frozenset(TEXT) | EXPLANATION.keys()
 _OF_SEVERAL = ("texts", "inputs", "instances")
 
 

@@ -21,10 +21,10 @@ from ..settings import Settings
 from ..values import Decision, Prediction, Text
 from .body import kind
 from .checks import boolean, checked_list, checked_text, each, long_text, positive, refuse_unknown
+from .schemas import OPTIONS, TEXT
 
-_TEXT_KEYS = frozenset({"text", "text_pair"})
-_OPTIONS = frozenset({"top_k", "max_length", "long_text", "truncate", "calibrated", "details"})
-_SINGLE_KEYS = _TEXT_KEYS | _OPTIONS
+_TEXT_KEYS = frozenset(TEXT)
+_SINGLE_KEYS = _TEXT_KEYS | OPTIONS.keys()
 _KEYS = _SINGLE_KEYS | {"texts", "explain"}
 
 
