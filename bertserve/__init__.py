@@ -5,6 +5,7 @@ serving/    TorchServe started, watched and stopped
 versions/   what a server serves, and how that is changed
 clients/    classify texts over HTTP and gRPC: Client, GrpcClient and their asynchronous twins
 quality/    how good a model is on labelled texts, and probabilities that can be believed
+explanations/  which words carried a prediction, shown
 openapi/    a served model's HTTP API as an OpenAPI document
 console/    a local page over all of it
 cli/        the commands

@@ -28,10 +28,10 @@ def call_as_documented(server: Server, document: dict[str, Any], cases: int) -> 
     Half of them are wrong on purpose.
     """
     schema = schemathesis.openapi.from_dict(document)
-    operations = [found.ok() for found in schema.get_all_operations()]
+    operations: list[Any] = [found.ok() for found in schema.get_all_operations()]
     seen: Counter[int] = Counter()
     for operation in operations:
-        either = st.one_of(
+        good, wrong = (
             operation.as_strategy(generation_mode=mode)
             for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
         )
@@ -44,7 +44,7 @@ def call_as_documented(server: Server, document: dict[str, Any], cases: int) -> 
             deadline=None,
             suppress_health_check=list(HealthCheck),
         )
-        @given(case=either)
+        @given(case=st.one_of(good, wrong))
         def call(case: Any) -> None:
             response = case.call(
                 base_url=server.addresses.inference,

@@ -12,7 +12,6 @@ versions           rollout, rollback, canary, models …
 texts              texts from arguments and files, labelled ones too
 printing           tables, and JSON for programs
 tables             those of evaluations and calibrations
-explanation_page   an explanation as a page of HTML
 terminal           what is printed is shown, never obeyed
 """
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..clients import Description
+from ..handler import schemas
 from ..handler.errors import STATUS_OF
-from ..handler.wire import schemas
 
 Schema = dict[str, Any]
 # of an error, where they help: sizes and what is allowed
@@ -17,9 +17,9 @@ _FIELDS = (
     "index", "tokens", "max_tokens", "characters", "max_characters", "texts", "max_texts",
     "bytes", "max_bytes", "max_depth",
 )  # fmt: skip
-_PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
-_NUMBER = {"type": "number"}
-_COUNT = {"type": "integer", "minimum": 0}
+_PROBABILITY: Schema = {"type": "number", "minimum": 0, "maximum": 1}
+_NUMBER: Schema = {"type": "number"}
+_COUNT: Schema = {"type": "integer", "minimum": 0}
 
 
 def answers(description: Description) -> dict[str, Schema]:
@@ -50,7 +50,7 @@ def answers(description: Description) -> dict[str, Schema]:
 
 def errors() -> dict[str, Schema]:
     """Schemas of what is wrong: with a request or text, and what TorchServe itself refuses."""
-    told = {
+    told: dict[str, Schema] = {
         "code": {"type": "string", "enum": list(STATUS_OF)},
         "message": {"type": "string", "description": "What is wrong, and what to do."},
     }
@@ -98,7 +98,7 @@ def _details(description: Description) -> Schema:
 
 
 def _explanation(description: Description) -> Schema:
-    word = {
+    word: dict[str, Schema] = {
         "word": {"type": "string"},
         "start": {**_COUNT, "description": "Its first character in the text."},
         "end": _COUNT,
@@ -131,7 +131,7 @@ def _infer() -> Schema:
             "data": _list({"type": ["string", "number", "boolean"]}),
         }
     )
-    found = {
+    found: dict[str, Schema] = {
         "id": {"type": "string"},
         "model_name": {"type": "string"},
         "model_version": {"type": "string"},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..clients import Description
-from ..handler.wire import schemas
+from ..handler import schemas
 
 Schema = dict[str, Any]
 _UNEXPLAINED: Schema = {

@@ -95,9 +95,9 @@ def compare(server: Server, before: Model, after: Model, texts: Sequence[Input])
 
 
 def _changed(text: Input, before: Mapping[str, float], after: Mapping[str, float]) -> Changed:
-    texts = (text, None) if isinstance(text, str) else (text.text, text.text_pair)
+    one, pair = (text, None) if isinstance(text, str) else (text.text, text.text_pair)
     old, new = _first(before), _first(after)
-    return Changed(*texts, old, before[old], new, after[new])
+    return Changed(one, pair, old, before[old], new, after[new])
 
 
 def _first(probabilities: Mapping[str, float]) -> str:

@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from .metrics import Metrics
 
@@ -157,9 +158,7 @@ def _told(key: Key, moments: list[_Moment]) -> Told:
 
     edges = [since(MINUTE * n) for n in range(_POINTS, -1, -1)]
     curve = [
-        _rates(key, before, after)
-        for before, after in zip(edges, edges[1:], strict=False)
-        if after.at > before.at
+        _rates(key, before, after) for before, after in pairwise(edges) if after.at > before.at
     ]
     minute, hour = since(MINUTE), since(HOUR)
     return Told(*key, _rates(key, minute, last), _rates(key, hour, last), curve)

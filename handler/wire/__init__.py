@@ -9,13 +9,11 @@ explanations     its explanations: /explanations, or {"text", "explain": true}
 huggingface      {"inputs": "…"}, Hugging Face Inference and SageMaker
 kserve           {"instances": […]}, KServe v1
 open_inference   {"inputs": [tensor, …]}, the Open Inference Protocol v2, REST and gRPC
-schemas          what bodies may hold, as JSON Schema
 requests         what is no protocol's: a description, a request that is wrong as a whole
 answers          Requests become bytes, none larger than TorchServe passes on
 json_writer      values as JSON bytes
 """
 
-from . import schemas
 from .answers import Answer, write
 from .json_writer import WRITER
 from .native import read_single
@@ -30,7 +28,6 @@ __all__ = [
     "read",
     "read_rows",
     "read_single",
-    "schemas",
     "send",
     "texts",
     "write",

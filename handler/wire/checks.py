@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from ..errors import RequestError
+from ..schemas import LARGEST_NUMBER, LONGEST_STRING
 from ..settings import Settings
 from ..values import LONG_TEXTS
 from .body import kind
-from .schemas import LARGEST_NUMBER, LONGEST_STRING
 
 _LONGEST_SHOWN_KEY = 40
 

@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import RequestError
+from ..schemas import EXPLANATION, TEXT
 from ..settings import Settings
 from ..values import Explain, Prediction, Text
 from .checks import boolean, checked_text, positive, refuse_unknown, string
 from .native import read_text
-from .schemas import EXPLANATION, TEXT
 
 _KEYS = frozenset(TEXT) | EXPLANATION.keys()
 _OF_SEVERAL = ("texts", "inputs", "instances")

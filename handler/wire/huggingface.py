@@ -16,11 +16,11 @@ from itertools import islice
 from typing import Any
 
 from ..errors import RequestError, overall_status
+from ..schemas import ACTIVATIONS, PARAMETERS
 from ..settings import Settings
 from ..values import Prediction, Text
 from .checks import checked_list, choice, each, long_text, mapping, positive, refuse_unknown
 from .native import read_item
-from .schemas import ACTIVATIONS, PARAMETERS
 
 # Hugging Face's options, wait_for_model and use_cache, have nothing to do here and do no harm
 _KEYS = frozenset({"inputs", "parameters", "options"})

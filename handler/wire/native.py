@@ -17,11 +17,11 @@ from itertools import islice
 from typing import Any
 
 from ..errors import RequestError, overall_status
+from ..schemas import OPTIONS, TEXT
 from ..settings import Settings
 from ..values import Decision, Prediction, Text
 from .body import kind
 from .checks import boolean, checked_list, checked_text, each, long_text, positive, refuse_unknown
-from .schemas import OPTIONS, TEXT
 
 _TEXT_KEYS = frozenset(TEXT)
 _SINGLE_KEYS = _TEXT_KEYS | OPTIONS.keys()

@@ -21,6 +21,15 @@ from math import prod
 from typing import Any
 
 from ..errors import RequestError, overall_status
+from ..schemas import (
+    INFER,
+    INFER_PARAMETERS,
+    INPUTS,
+    LARGEST_DIMENSION,
+    MOST_DIMENSIONS,
+    OUTPUTS,
+    TENSOR,
+)
 from ..settings import Settings
 from ..values import Prediction, Text
 from .body import kind
@@ -33,15 +42,6 @@ from .checks import (
     refuse_too_many,
     refuse_unknown,
     string,
-)
-from .schemas import (
-    INFER,
-    INFER_PARAMETERS,
-    INPUTS,
-    LARGEST_DIMENSION,
-    MOST_DIMENSIONS,
-    OUTPUTS,
-    TENSOR,
 )
 
 _KEYS = frozenset(INFER)

@@ -16,7 +16,7 @@ import bodies
 import fakes
 from bertserve.clients.results import Description
 from bertserve.openapi import document
-from handler.wire import schemas
+from handler import schemas
 
 TEXTS = ["good film", "", "we loved the story and the ending " * 12]
 TENSOR = {"name": "text", "datatype": "BYTES", "shape": [3], "data": TEXTS}
@@ -46,7 +46,7 @@ class Told:
     def body(self, path: str, value: Any) -> bool:
         """Whether a path takes a body."""
         schema = self.document["paths"][path]["post"]["requestBody"]["content"]
-        return self.validator(schema["application/json"]["schema"]).is_valid(value)
+        return bool(self.validator(schema["application/json"]["schema"]).is_valid(value))
 
     def check(self, path: str, status: int, answer: Any) -> None:
         """An answer must be documented."""
@@ -151,7 +151,8 @@ def _is_foreign(path: str, value: dict[str, Any]) -> bool:
 
 def _is_narrower(value: dict[str, Any]) -> bool:
     """What the document leaves out though it is read: nested data, one request's keys in another's."""
-    tensors = value.get("inputs") if isinstance(value.get("inputs"), list) else []
+    found = value.get("inputs")
+    tensors = found if isinstance(found, list) else []
     nested = any(
         isinstance(each, list)
         for tensor in tensors

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..serving import Server
 from ..versions import Versions
-from .document import document
+from .documents import document
 
 
 def served(server: Server, name: str, version: str | None = None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..values import LONG_TEXTS
+from .values import LONG_TEXTS
 
 Schema = dict[str, Any]
 # by key
