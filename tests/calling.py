@@ -28,7 +28,8 @@ def call_as_documented(server: Server, document: dict[str, Any], cases: int) -> 
     Half of them are wrong on purpose.
     """
     schema = schemathesis.openapi.from_dict(document)
-    operations: list[Any] = [found.ok() for found in schema.get_all_operations()]
+    found: list[Any] = list(schema.get_all_operations())
+    operations = [each.ok() for each in found]
     seen: Counter[int] = Counter()
     for operation in operations:
         good, wrong = (
