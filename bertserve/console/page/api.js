@@ -61,5 +61,6 @@ function schemas(schema, document) {
 
 function kind(value) {
   if (value.$ref) return value.$ref.split("/").at(-1);
-  return [value.type ?? ""].flat().join(" or ");
+  if ("const" in value) return `always ${JSON.stringify(value.const)}`;
+  return [value.type ?? "see openapi.json"].flat().join(" or ");
 }

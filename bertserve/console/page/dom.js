@@ -15,12 +15,14 @@ function filled(made, attributes, children) {
     else if (name.startsWith("--")) made.style.setProperty(name, value);
     else made.setAttribute(name, value === true ? "" : value);
   }
-  made.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  made.append(...shown(children));
   return made;
 }
 
+const shown = (children) => children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+
 export function put(place, ...children) {
-  place.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  place.replaceChildren(...shown(children));
 }
 
 // a part that is drawn again and again keeps the focus, by id, and what is open
@@ -36,9 +38,9 @@ export function redraw(place, ...children) {
 
 export function percent(share) {
   if (share === null || share === undefined) return "–";
-  if (share > 0.9995 && share < 1) return "> 99.9 %";
-  if (share < 0.0005 && share > 0) return "< 0.1 %";
-  return `${(share * 100).toFixed(1)} %`;
+  if (share > 0.9995 && share < 1) return ">\u00a099.9\u00a0%";
+  if (share < 0.0005 && share > 0) return "<\u00a00.1\u00a0%";
+  return `${(share * 100).toFixed(1)}\u00a0%`;
 }
 
 export function number(value, digits = 2) {

@@ -51,6 +51,7 @@ function card(found, fitted) {
 
 function labels(found, hour, fitted) {
   const shares = Object.entries(hour.labels).sort((a, b) => b[1] - a[1]);
+  const most = Math.max(...shares.map(([, share]) => share));
   const columns = fitted ? ["label", "last hour", "calibration's texts"] : ["label", "last hour"];
   return el(
     "section",
@@ -61,7 +62,7 @@ function labels(found, hour, fitted) {
           `Shares of labels of ${found.name} ${found.version}`,
           columns,
           shares.slice(0, LABELS).map(([label, share]) => {
-            const row = [label, el("span", { class: "share" }, percent(share), el("span", { class: "bar", "aria-hidden": "true", "--share": share }))];
+            const row = [label, el("span", { class: "share" }, percent(share), el("span", { class: "bar", "aria-hidden": "true", "--share": share / most }))];
             return fitted ? [...row, percent(fitted.labels[label] ?? 0)] : row;
           }),
         )

@@ -1,0 +1,91 @@
+"""Walks through the parts of the console, as a person goes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from consoles import Visitor, check
+
+import tiny
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+MARKUP = 'a good film <img src=x onerror="document.title=1"><script>document.title=2</script>'
+
+
+def walk_through(visitor: Visitor, width: int, scheme: str, labelled: Path) -> None:
+    """Every part, used and checked."""
+    for part in (try_texts, models, traffic, quality, rollout, api):
+        name = {"try_texts": "try"}.get(part.__name__, part.__name__)
+        with visitor.page(name, width, scheme) as page:
+            if part is quality:
+                quality(page, labelled)
+            else:
+                part(page)
+            check(page)
+            assert "bertserve" in page.title()
+
+
+def try_texts(page: Page) -> None:
+    page.get_by_label("Text", exact=True).fill(MARKUP)
+    page.get_by_role("button", name="Classify").click()
+    page.get_by_text("The same request").wait_for()
+    assert page.locator(".bars li").count() == len(tiny.LABELS)
+    assert MARKUP[:20] in page.locator("pre").inner_text()
+    page.get_by_label("Python").check()
+    assert "find().client('tiny'" in page.locator("pre").inner_text()
+    page.get_by_role("button", name="Which words").click()
+    page.get_by_role("region", name="Words that carried").wait_for()
+    assert page.locator(".coloured").inner_text().startswith("a good film <img")
+    check(page)
+    page.get_by_label("Several, one a line").check()
+    page.get_by_label("Texts", exact=True).fill(f"good film\n\n{MARKUP}")
+    page.get_by_role("button", name="Classify").click()
+    page.get_by_role("heading", name="2 texts").wait_for()
+    assert page.locator("td").nth(2).inner_text() == MARKUP
+
+
+def models(page: Page) -> None:
+    page.get_by_role("heading", name="tiny 1.0").wait_for()
+    assert "1 of 1 ready" in page.locator("article").first.inner_text()
+    assert "default" in page.locator("article").first.inner_text()
+    page.get_by_text("Labels", exact=True).first.click()
+    page.get_by_text("positive, negative, neutral").first.wait_for()
+
+
+def traffic(page: Page) -> None:
+    page.get_by_role("heading", name="tiny 1.0").wait_for()
+    page.locator(".curve svg").first.wait_for()
+    assert page.locator(".tiles li").first.inner_text().startswith("requests")
+
+
+def quality(page: Page, labelled: Path) -> None:
+    page.get_by_label("Drop a labelled file").set_input_files(labelled)
+    page.get_by_role("heading", name="Mistakes").wait_for()
+    rows = [json.loads(line) for line in labelled.read_text().splitlines()]
+    assert page.locator(".tiles li").first.inner_text().split()[-1] == str(len(rows))
+    choices = page.get_by_label("Which").locator("option")
+    shown = choices.nth(1).inner_text()
+    page.get_by_label("Which").select_option(index=1)
+    page.get_by_text(f"{shown.rsplit('(')[-1][:-1]} texts, the worst first").wait_for()
+    page.locator(".mistakes summary").first.click()
+    page.locator(".mistakes .words").nth(1).wait_for()
+    report = page.frame_locator("iframe.report")
+    report.get_by_role("heading", name="tiny 1.0").first.wait_for()
+    assert MARKUP in page.locator(".mistakes .text").all_inner_texts()
+
+
+def rollout(page: Page) -> None:
+    page.get_by_role("heading", name="Next version").wait_for()
+    page.get_by_role("heading", name="What is served").wait_for()
+    assert "tiny 2.0" in page.get_by_label("Archive").inner_text()
+
+
+def api(page: Page) -> None:
+    page.get_by_role("heading", name="/v2/models/tiny/infer").wait_for()
+    page.get_by_text("Body").first.click()
+    page.get_by_text("Answers").first.click()
+    page.get_by_text("answer_too_large").first.wait_for()
