@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 MARKUP = 'a good film <img src=x onerror="document.title=1"><script>document.title=2</script>'
 
 
+def label_all(path: Path) -> Path:
+    """A file of texts of which some must be mistakes, for each has every label in turn."""
+    texts = [*tiny.TEXTS[:4], MARKUP, *(f"{word} film" for word in tiny.WORDS)]
+    rows = [{"text": text, "label": label} for text in texts for label in tiny.LABELS]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
 def walk_through(visitor: Visitor, width: int, scheme: str, labelled: Path) -> None:
     """Every part, used and checked."""
     for part in (try_texts, models, traffic, quality, rollout, api):
@@ -75,7 +83,8 @@ def quality(page: Page, labelled: Path) -> None:
     page.locator(".mistakes .words").nth(1).wait_for()
     report = page.frame_locator("iframe.report")
     report.get_by_role("heading", name="tiny 1.0").first.wait_for()
-    assert MARKUP in page.locator(".mistakes .text").all_inner_texts()
+    page.get_by_label("Which").select_option(index=0)
+    page.locator(".mistakes .text", has_text=MARKUP).first.wait_for()
 
 
 def rollout(page: Page) -> None:

@@ -18,7 +18,7 @@ from ..errors import BertserveError, ConfigError
 from ..serving import Server
 from ..system import scratch_folder
 from .live import Posted
-from .replies import Json, events, problem
+from .replies import Json, events, problem, told
 
 if TYPE_CHECKING:  # it takes seconds to import, and is an extra of its own
     from ..quality import Judged
@@ -57,7 +57,8 @@ class Quality:
         name, file = query.pop("model", ""), Path(query.pop("file", "")).name
         if not (name and file):
             raise ConfigError("name the model, and the file by whose name it is read")
-        asked = _Asked(name, query.pop("version", None), query)
+        columns = {key: query[key] for key in ("text", "pair", "label") if key in query}
+        asked = _Asked(name, query.get("version"), columns)
         if not self._busy.acquire(blocking=False):
             raise ConfigError("another file is being judged; wait for it")
         with ExitStack() as undone:
@@ -78,15 +79,18 @@ class Quality:
             threading.Thread(target=self._judge, args=[asked, path, kept], daemon=True).start()
 
     def _judge(self, asked: _Asked, path: Path, kept: ExitStack) -> None:
-        with kept:
-            try:
+        # as it is left where nobody foresaw what goes wrong; Python tells that on standard error
+        found = {"state": "failed", **told("internal", "a fault of the console; please report it")}
+        try:
+            with kept:
                 found = self._judged_by(asked, path)
-            except (BertserveError, OSError) as error:
-                found = {"state": "failed", **problem(error)}
-            except ModuleNotFoundError as error:
-                said = f"this needs {error.name}; install it: `pip install 'bertserve[evaluate]'`"
-                found = {"state": "failed", **problem(ConfigError(said))}
-        self.shown.post({**found, "file": path.name})
+        except (BertserveError, OSError) as error:
+            found = {"state": "failed", **problem(error)}
+        except ModuleNotFoundError as error:
+            said = f"this needs {error.name}; install it: `pip install 'bertserve[evaluate]'`"
+            found = {"state": "failed", **told("missing", said)}
+        finally:
+            self.shown.post({**found, "file": path.name})
 
     def _judged_by(self, asked: _Asked, path: Path) -> dict[str, Any]:
         from ..quality import Columns, judge, mistakes, served

@@ -97,7 +97,7 @@ class Rollouts:
         assert process.stdout is not None
         process.stdin.write(json.dumps(spec).encode() + b"\n")
         process.stdin.close()
-        ended, last = False, ""
+        ended, last = False, "the rollout's process ended; look at what is served"
         async for line in process.stdout:
             text = line.decode(errors="replace").strip()
             if not text.startswith("{"):

@@ -46,6 +46,8 @@ def _classify(server: Server, body: Mapping[str, Any]) -> dict[str, Any]:
     """What each version says of each text; an error in the place of a text that it refuses."""
     name, texts = _string(body, "model"), _texts(body)
     versions = body.get("versions") or [None]
+    if not (isinstance(versions, list) and all(isinstance(v, str | None) for v in versions)):
+        raise ConfigError("versions is a list of strings")
     found = []
     for version in versions:
         with server.client(name, version=version, deadline=0) as client:

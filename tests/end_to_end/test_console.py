@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -14,16 +13,16 @@ from typing import TYPE_CHECKING
 import httpx
 import psutil
 import pytest
-from console_parts import MARKUP, walk_through
+from console_parts import label_all, walk_through
 from consoles import Console, Visitor, chromium, running
 
-import tiny
 from bertserve.clients.canary import read_canaries
 from bertserve.serving.config import read_config
 from bertserve.serving.server import Server, find
 from bertserve.serving.starting import start
 from bertserve.versions.rollbacks import rollback
 from bertserve.versions.versions import Versions
+from commands import run
 from faults import our_callers
 from serving import http_server, served, wait_until, write_config
 
@@ -80,19 +79,9 @@ def visitor(browser: Browser, console: Console) -> Visitor:
     return Visitor(browser, console)
 
 
-@pytest.fixture
-def labelled(tmp_path: Path) -> Path:
-    """Texts of which some must be mistakes, for they have every label in turn."""
-    texts = [*tiny.TEXTS[:4], MARKUP, *(f"{word} film" for word in tiny.WORDS)]
-    rows = [{"text": text, "label": label} for text in texts for label in tiny.LABELS]
-    path = tmp_path / "labelled.jsonl"
-    path.write_text("\n".join(map(json.dumps, rows)))
-    return path
-
-
-def test_a_walk_through_all_parts(visitor: Visitor, labelled: Path) -> None:
+def test_a_walk_through_all_parts(visitor: Visitor, tmp_path: Path) -> None:
     """At other widths and in other colours: long/test_console_looks.py."""
-    walk_through(visitor, 1280, "light", labelled)
+    walk_through(visitor, 1280, "light", label_all(tmp_path / "labelled.jsonl"))
 
 
 def begin(page: Page, watch: int) -> None:
@@ -231,6 +220,18 @@ def test_a_page_of_another_origin_gets_nowhere(server: Server, visitor: Visitor)
         path = f"{address}/stolen"
         assert page.evaluate("(url) => fetch(url).then(() => 1, () => 0)", path) == 0
     assert "/stolen" not in reached
+
+
+def test_a_console_that_cannot_start_says_why(
+    console: Console, config: Path, tmp_path: Path
+) -> None:
+    port = console.base.rpartition(":")[2]
+    taken = run("console", "--port", port, "--config", config)
+    assert (taken.returncode, taken.stdout) == (1, "")
+    assert f"Error: port {port} cannot be had" in taken.stderr
+    alone = run("console", "--port", "0", "--config", write_config(tmp_path))
+    assert (alone.returncode, alone.stdout) == (1, "")
+    assert "no server is running" in alone.stderr
 
 
 def test_what_is_wrong_is_one_sentence(console: Console) -> None:

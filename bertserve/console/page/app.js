@@ -31,8 +31,9 @@ async function show(moved) {
   try {
     const { show: draw } = await import(module);
     if (mine !== turn) return;
-    put(main, el("h1", {}, title));
-    const left = await draw(main, await about);
+    const place = el("div", {}); // its own, for it may come when another part is shown already
+    put(main, el("h1", {}, title), place);
+    const left = await draw(place, await about);
     if (mine === turn) leave = left ?? (() => {});
     else left?.();
   } catch (error) {

@@ -60,7 +60,7 @@ def test_two_thousand_calls_are_answered_as_documented(served: Served) -> None:
 def node(tmp_path: Path) -> Path:
     """A folder where node finds what makes and compiles a client."""
     if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("node and npm are not installed; scripts/tools nodejs npm does it")
+        pytest.skip("node and npm are not installed; scripts/tools node npm does it")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     kept = cache / "bertserve-tests" / "-".join(each.replace("@", "-") for each in PACKAGES)
     with one_at_a_time(kept):  # it takes a while to fetch, so later runs find it
