@@ -36,8 +36,8 @@ class Live:
         self._watchers.add(queue)
         if self._looking is None:
             self._looking = asyncio.create_task(self._keep_looking())
-        else:
-            queue.put_nowait(await self._seen())
+        else:  # who comes later does not wait for the next look
+            _give(queue, await self._seen())
         try:
             while True:
                 yield await queue.get()
@@ -51,9 +51,7 @@ class Live:
         while True:
             seen = await self._seen()
             for queue in self._watchers:
-                if queue.full():
-                    queue.get_nowait()
-                queue.put_nowait(seen)
+                _give(queue, seen)
             await asyncio.sleep(self._every)
 
     async def _seen(self) -> Any:
@@ -61,6 +59,13 @@ class Live:
             return await run_in_threadpool(self._look)
         except BertserveError as error:
             return problem(error)
+
+
+def _give(queue: asyncio.Queue[Any], value: Any) -> None:
+    """The latest, in the place of one that was not taken yet."""
+    if queue.full():
+        queue.get_nowait()
+    queue.put_nowait(value)
 
 
 class Posted:
