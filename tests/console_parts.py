@@ -60,7 +60,7 @@ def models(page: Page) -> None:
     page.get_by_role("heading", name="tiny 1.0").wait_for()
     assert "1 of 1 ready" in page.locator("article").first.inner_text()
     assert "default" in page.locator("article").first.inner_text()
-    page.get_by_text("Labels", exact=True).first.click()
+    page.locator("summary", has_text="Labels").first.click()
     page.get_by_text("positive, negative, neutral").first.wait_for()
 
 
@@ -95,6 +95,6 @@ def rollout(page: Page) -> None:
 
 def api(page: Page) -> None:
     page.get_by_role("heading", name="/v2/models/tiny/infer").wait_for()
-    page.get_by_text("Body").first.click()
-    page.get_by_text("Answers").first.click()
+    page.locator("summary", has_text="Body").first.click()
+    page.locator("summary", has_text="Answers").first.click()
     page.get_by_text("answer_too_large").first.wait_for()

@@ -38,7 +38,7 @@ const names = (models) => [...new Set(models.map((each) => each.name))];
 
 function begin(archives) {
   if (!archives.length) {
-    return [el("h2", {}, "Next version"), el("p", { class: "soft" }, "Every archive of the model store is served. Put the next one there: ", el("code", {}, "bertserve package"))];
+    return [el("h2", {}, "Next version"), el("p", { class: "soft" }, "No archive of the model store waits. Build the next version into it with ", el("code", {}, "bertserve package"), "; what was taken away lies in its folder retired/.")];
   }
   const archive = select(archives.map((each) => [each.file, `${each.name} ${each.version} (${each.file})`]), archives[0].file);
   const watched = el("input", { type: "number", min: "0", value: "60" });
