@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from consoles import Visitor, check
-
 import tiny
+from consoles import Visitor, check
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
+AS_BEFORE = {"1.0": True}
 MARKUP = 'a good film <img src=x onerror="document.title=1"><script>document.title=2</script>'
 
 
@@ -26,13 +27,17 @@ def label_all(path: Path) -> Path:
 
 def walk_through(visitor: Visitor, width: int, scheme: str, labelled: Path) -> None:
     """Every part, used and checked."""
-    for part in (try_texts, models, traffic, quality, rollout, api):
-        name = {"try_texts": "try"}.get(part.__name__, part.__name__)
-        with visitor.page(name, width, scheme) as page:
-            if part is quality:
-                quality(page, labelled)
-            else:
-                part(page)
+    walks: dict[str, Callable[[Page], None]] = {
+        "try": try_texts,
+        "models": models,
+        "traffic": traffic,
+        "quality": lambda page: quality(page, labelled),
+        "rollout": rollout,
+        "api": api,
+    }
+    for part, walk in walks.items():
+        with visitor.page(part, width, scheme) as page:
+            walk(page)
             check(page)
             assert "bertserve" in page.title()
 
@@ -98,3 +103,14 @@ def api(page: Page) -> None:
     page.locator("summary", has_text="Body").first.click()
     page.locator("summary", has_text="Answers").first.click()
     page.get_by_text("answer_too_large").first.wait_for()
+
+
+def begin(page: Page, watch: int) -> None:
+    """Roll out, however slow this machine is at the moment."""
+    page.get_by_label("Watch for").fill(str(watch))
+    page.get_by_label("Slowdown").fill("1000")
+    page.get_by_role("button", name="Roll out", exact=True).click()
+
+
+def watched(page: Page) -> None:
+    page.get_by_text("watching 2.0").wait_for()

@@ -57,7 +57,9 @@ class Quality:
         name, file = query.pop("model", ""), Path(query.pop("file", "")).name
         if not (name and file):
             raise ConfigError("name the model, and the file by whose name it is read")
-        columns = {key: query[key] for key in ("text", "pair", "label") if key in query}
+        columns: dict[str, str] = {
+            key: query[key] for key in ("text", "pair", "label") if key in query
+        }
         asked = _Asked(name, query.get("version"), columns)
         if not self._busy.acquire(blocking=False):
             raise ConfigError("another file is being judged; wait for it")

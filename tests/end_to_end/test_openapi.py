@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from calling import call_as_documented
 from schemathesis.core.failures import FailureGroup
 
 from bertserve import openapi
+from calling import call_as_documented
 from commands import run
 from serving import Served
 

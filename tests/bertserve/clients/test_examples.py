@@ -16,7 +16,8 @@ from bertserve import Pair
 from bertserve.clients import snippets
 from serving import http_server
 
-TEXTS = ["Where is my parcel?", 'it\'s "here" $KEY `date` \\ \n {x} ${y} 我', Pair("a'", 'b"')]
+ODD = 'it\'s "here" $KEY `date` \\ \n {x} ${y} 我'
+TEXTS: list[str | Pair] = ["Where is my parcel?", ODD, Pair("a'", 'b"')]
 received: list[tuple[str, str | None, object]] = []
 
 
@@ -63,7 +64,7 @@ def test_a_request_runs_as_it_is_copied(
 
 def test_python_says_what_is_asked() -> None:
     one = ast.parse(snippets("http://a", "support", None, [TEXTS[1]])["Python"])
-    assert TEXTS[1] in [each.value for each in ast.walk(one) if isinstance(each, ast.Constant)]
+    assert ODD in [each.value for each in ast.walk(one) if isinstance(each, ast.Constant)]
     several = snippets("http://a", "support", "2.0", TEXTS)["Python"]
     ast.parse(several)
     assert "from bertserve import Pair" in several

@@ -9,9 +9,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from calling import call_as_documented
 
 from bertserve import openapi
+from calling import call_as_documented
 from once import one_at_a_time
 from serving import Served
 
