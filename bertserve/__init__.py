@@ -5,6 +5,9 @@ serving/    TorchServe started, watched and stopped
 versions/   what a server serves, and how that is changed
 clients/    classify texts over HTTP and gRPC: Client, GrpcClient and their asynchronous twins
 quality/    how good a model is on labelled texts, and probabilities that can be believed
+explanations/  which words carried a prediction, shown
+openapi/    a served model's HTTP API as an OpenAPI document
+console/    a local page over all of it
 cli/        the commands
 handler/    what runs inside TorchServe's workers, and travels in every archive
 protos/     TorchServe's gRPC APIs

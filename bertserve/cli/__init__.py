@@ -4,6 +4,7 @@ app                the program, and what its commands share
 archives           package, inspect, fetch
 serve              serve, status, drain, stop; proxy
 predict            predict
+console            console, openapi
 quality            evaluate, calibrate
 explain            explain
 score              score
@@ -11,12 +12,12 @@ versions           rollout, rollback, canary, models …
 texts              texts from arguments and files, labelled ones too
 printing           tables, and JSON for programs
 tables             those of evaluations and calibrations
-explanation_page   an explanation as a page of HTML
 terminal           what is printed is shown, never obeyed
 """
 
 from . import (  # each adds its commands
     archives,
+    console,
     explain,
     predict,
     quality,
@@ -28,6 +29,7 @@ from .app import main
 
 __all__ = [
     "archives",
+    "console",
     "explain",
     "main",
     "predict",

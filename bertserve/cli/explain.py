@@ -14,9 +14,9 @@ from rich.text import Text
 
 from .. import serving
 from ..clients import Explanation
+from ..explanations import full_strength, page, parts, remark
 from ..inputs import Input, Pair
 from .app import AsJson, ConfigFile, Name, app, out
-from .explanation_page import full_strength, page, parts, remark
 from .printing import print_json
 
 _LISTED = 10

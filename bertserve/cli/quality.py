@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import import_module
@@ -37,8 +36,7 @@ from .texts import Column, Data, LabelColumn, LabelSeparator, PairColumn, scorin
 
 if TYPE_CHECKING:
     from ..clients import Options
-    from ..quality import Columns, Comparison, Judged, Model, Worst
-    from ..quality.reports import Provenance
+    from ..quality import Columns, Judged, Model
 
 
 @app.command()
@@ -100,7 +98,9 @@ def evaluate(
                 f"were read with {read}, and may be surer or less sure of these; see also --uncalibrated"
             )
     if html:
-        _write_report(html, one, other, comparison, texts)
+        from ..quality.reports import report_of, write_html
+
+        write_html(html, report_of(one, other, comparison, texts))
     found = {
         **_as_json(one),
         **({"worst": [asdict(each) for each in texts]} if worst else {}),
@@ -230,43 +230,3 @@ def _as_json(judged: Judged) -> dict[str, Any]:
         **asdict(judged.evaluation),
         "decisions": judged.decisions,
     }
-
-
-def _write_report(
-    path: Path,
-    one: Judged,
-    other: Judged | None,
-    comparison: Comparison | None,
-    worst: Sequence[Worst],
-) -> None:
-    from ..quality.reports import Other, write_report
-
-    beside = None
-    if other and comparison:
-        beside = Other(_provenance(other), other.evaluation, comparison)
-    write_report(
-        path,
-        _provenance(one),
-        one.evaluation,
-        other=beside,
-        calibration=one.model.facts["calibration"],
-        worst=worst or None,
-        decisions=one.decisions,
-        fitted_on_these=one.fitted_on_these,
-    )
-
-
-def _provenance(judged: Judged) -> Provenance:
-    from ..quality.reports import Provenance
-
-    facts = judged.model.facts
-    return Provenance(
-        model=facts["name"],
-        version=facts["version"],
-        data=judged.labelled.source,
-        data_sha256=judged.labelled.sha256,
-        date=datetime.date.today().isoformat(),
-        archive=facts["source"],
-        archive_sha256=facts.get("sha256"),
-        asked=", ".join(f"{name} {value}" for name, value in facts["options"].items()),
-    )

@@ -10,11 +10,13 @@ concurrency      how clients wait: by blocking, or with asyncio
 keys             the tokens that TorchServe wants to see
 canary           a share of the requests for a version that is tried
 batches          texts of any source, in batches that are not too large
+examples         a request as a command and as programs, to copy
 files, outputs   texts from files, results to files
 """
 
 from .canary import Canary, StoredCanary, read_canaries, store_canary
 from .client import AsyncClient, AsyncGrpcClient, Client, GrpcClient
+from .examples import snippets
 from .files import LONGEST_FIELD, PAIR_COLUMN, Row, read_rows, read_texts, refuse_constant, row_of
 from .grpc_transport import CHANNEL_OPTIONS, as_client_error
 from .keys import KeyReader, Kind, bearer, fresh_key, seconds_left
@@ -67,6 +69,7 @@ __all__ = [
     "refuse_constant",
     "row_of",
     "seconds_left",
+    "snippets",
     "store_canary",
     "to_wire",
     "write_csv",

@@ -13,7 +13,7 @@ reports/      an evaluation as a page of HTML
 from .comparison import Comparison
 from .datasets import Columns
 from .metrics import Worst
-from .models import Judged, Model, archived, check_apart, compare, judge, served, worst
+from .models import Judged, Model, archived, check_apart, compare, judge, mistakes, served, worst
 
 __all__ = [
     "Columns",
@@ -25,6 +25,7 @@ __all__ = [
     "check_apart",
     "compare",
     "judge",
+    "mistakes",
     "served",
     "worst",
 ]

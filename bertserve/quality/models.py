@@ -176,6 +176,20 @@ def worst(judged: Judged, count: int) -> list[Worst]:
     )
 
 
+def mistakes(judged: Judged, right: str | None = None, predicted: str | None = None) -> list[Worst]:
+    """The texts that did not get their right labels, the worst first.
+
+    right, predicted   only those that have the one, and were given the other
+    """
+    return [
+        each
+        for each in worst(judged, len(judged.labelled.texts))
+        if each.right != each.predicted
+        and (right is None or right in each.right)
+        and (predicted is None or predicted in each.predicted)
+    ]
+
+
 def judge(
     model: Model,
     data: Path,

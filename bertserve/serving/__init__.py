@@ -20,7 +20,7 @@ from .management import CHANGING, LOADING, change, scaling
 from .server import Server, find, known_addresses
 from .starting import start
 from .state import alone
-from .store import distrust
+from .store import StoredArchive, distrust, stored_archives, version_key
 from .workers import read_written_off, slots
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "LOADING",
     "Config",
     "Server",
+    "StoredArchive",
     "alone",
     "change",
     "distrust",
@@ -38,5 +39,7 @@ __all__ = [
     "scaling",
     "slots",
     "start",
+    "stored_archives",
     "usual_config",
+    "version_key",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..clients import Model, Prediction
@@ -19,6 +19,7 @@ _NEAR_IN_HALF_PRECISION = 0.05
 _PROBE = 0.5  # seconds between looks at a version that is watched
 _ENOUGH = 5  # looks before their median counts
 _REPEATS = 3  # so that each worker is asked
+_MOST_CHANGED = 100
 _SHORT = 0.05  # seconds; of shorter requests chance decides how long they take
 
 
@@ -37,10 +38,22 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Changed:
+    """A text that gets another label, and the labels before and after with their probabilities."""
+
+    text: str
+    text_pair: str | None
+    before: str
+    probability_before: float
+    after: str
+    probability: float
+
+
+@dataclass(frozen=True)
 class Comparison:
     """A new version beside the one before, on the same texts; shifts are of probabilities.
 
-    `seconds` are medians of requests of one text.
+    `seconds` are medians of requests of one text. `changed` are the first texts that get another label.
     """
 
     texts: int
@@ -49,33 +62,46 @@ class Comparison:
     mean_shift: float
     seconds_before: float
     seconds: float
+    changed: tuple[Changed, ...] = ()
 
 
 def compare(server: Server, before: Model, after: Model, texts: Sequence[Input]) -> Comparison:
     """Classify texts by two versions, one text a request."""
     old, seconds_before = _classify(server, before, texts)
     new, seconds = _classify(server, after, texts)
-    both = [
-        (a.probabilities, b.probabilities)
-        for a, b in zip(old, new, strict=True)
+    judged = [
+        (text, a.probabilities, b.probabilities)
+        for text, a, b in zip(texts, old, new, strict=True)
         if isinstance(a, Prediction) and isinstance(b, Prediction)
     ]
+    both = [(a, b) for _, a, b in judged]
     failed = sum(
         isinstance(b, TextError) and isinstance(a, Prediction)
         for a, b in zip(old, new, strict=True)
     )
     if failed:
         raise ServerError(f"{failed} of {len(texts)} texts fail that {before.version} classifies")
-    changed = sum(next(iter(a)) != next(iter(b)) for a, b in both)
+    changed = [_changed(*each) for each in judged if _first(each[1]) != _first(each[2])]
     shifts = [abs(a.get(label, 0.0) - b.get(label, 0.0)) for a, b in both for label in {**a, **b}]
     return Comparison(
         len(both),
-        changed / max(1, len(both)),
+        len(changed) / max(1, len(both)),
         max(shifts, default=0.0),
         statistics.fmean(shifts) if shifts else 0.0,
         seconds_before,
         seconds,
+        tuple(changed[:_MOST_CHANGED]),
     )
+
+
+def _changed(text: Input, before: Mapping[str, float], after: Mapping[str, float]) -> Changed:
+    one, pair = (text, None) if isinstance(text, str) else (text.text, text.text_pair)
+    old, new = _first(before), _first(after)
+    return Changed(one, pair, old, before[old], new, after[new])
+
+
+def _first(probabilities: Mapping[str, float]) -> str:
+    return next(iter(probabilities))
 
 
 def prove(server: Server, model: Model, own: Sequence[tuple[Input, dict[str, float]]]) -> None:

@@ -54,6 +54,7 @@ def rollout(
     watch: float = 60.0,
     retire: bool = False,
     report: Report = lambda _: None,
+    compared: Callable[[Comparison], None] = lambda _: None,
 ) -> Outcome:
     """Make an archive the default version of its model; RolloutFailed where it is not taken.
 
@@ -61,6 +62,7 @@ def rollout(
     watch     seconds in which the new version has to answer without an error, once it is the default
     retire    take the former version away; else it stays with one worker, for `rollback`
     report    is told of each step
+    compared  is told what the comparison found, before it is judged
     """
     versions = Versions(server)
     facts = inspect(archive)
@@ -83,6 +85,7 @@ def rollout(
             if former:
                 step(f"comparing it with {former.version}")
                 comparison = compare(server, former, model, texts or [text for text, _ in own])
+                compared(comparison)
                 check_comparison(comparison, limits)
             step(f"making {version} the default")
             if former:

@@ -25,7 +25,19 @@ from ..clients import Canary, Description, Model, read_canaries, store_canary
 from ..errors import ClientError, ModelNotFound, PackageError, ServerError
 from ..handler.checksums import sha256
 from ..protos import management_pb2
-from ..serving import CHANGING, LOADING, Server, change, distrust, read_written_off, scaling, slots
+from ..serving import (
+    CHANGING,
+    LOADING,
+    Server,
+    StoredArchive,
+    change,
+    distrust,
+    read_written_off,
+    scaling,
+    slots,
+    stored_archives,
+    version_key,
+)
 from ..system import appearing
 from .metrics import Metrics, Observed
 
@@ -95,6 +107,17 @@ class Versions:
                 f"{archive} cannot be copied to {self.model_store}: {error.strerror}"
             ) from error
         return target
+
+    def offered(self) -> list[StoredArchive]:
+        """The archives of the model store that are not served, of each name the newest first."""
+        served = {(model.name, model.version) for model in self.all()}
+        found = [
+            each
+            for each in stored_archives(self.model_store)
+            if (each.name, each.version) not in served
+        ]
+        newest_first = sorted(found, key=lambda each: version_key(each.version), reverse=True)
+        return sorted(newest_first, key=lambda each: each.name)
 
     def scale(self, name: str, version: str | None, workers: int, *, wait: bool = True) -> Model:
         """Have so many workers, one at least; and wait for them, unless told not to."""
@@ -190,6 +213,10 @@ class Versions:
         if percent:
             self._ready(name, version)
         store_canary(self.state, name, canary if percent else None)
+
+    def canaries(self) -> dict[str, Canary]:
+        """Name → the canary of a model that has one."""
+        return read_canaries(self.state)
 
     def compare(self, name: str, *versions: str) -> list[Observed]:
         """What versions have done since the server was started."""

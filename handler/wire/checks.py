@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from ..errors import RequestError
+from ..schemas import LARGEST_NUMBER, LONGEST_STRING
 from ..settings import Settings
 from ..values import LONG_TEXTS
 from .body import kind
 
 _LONGEST_SHOWN_KEY = 40
-_LARGEST_NUMBER = 2**31 - 1
 
 Result = TypeVar("Result")
 
@@ -85,8 +85,8 @@ def positive(value: dict[str, Any], key: str) -> int | None:
         return None
     if isinstance(number, bool) or not isinstance(number, int):
         raise RequestError("invalid_type", f'"{key}" is {kind(number)}; send a whole number')
-    if not 1 <= number <= _LARGEST_NUMBER:
-        raise RequestError("invalid_value", f'"{key}" is out of range; send 1 to {_LARGEST_NUMBER}')
+    if not 1 <= number <= LARGEST_NUMBER:
+        raise RequestError("invalid_value", f'"{key}" is out of range; send 1 to {LARGEST_NUMBER}')
     return number
 
 
@@ -133,7 +133,7 @@ def mapping(value: dict[str, Any], key: str) -> dict[str, Any]:
     return inner
 
 
-def string(value: dict[str, Any], key: str, longest: int = 1_000) -> str | None:
+def string(value: dict[str, Any], key: str, longest: int = LONGEST_STRING) -> str | None:
     """A string that can be answered back; None where the key is missing or null."""
     text = value.get(key)
     if text is None:

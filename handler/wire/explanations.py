@@ -14,12 +14,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import RequestError
+from ..schemas import EXPLANATION, TEXT
 from ..settings import Settings
 from ..values import Explain, Prediction, Text
 from .checks import boolean, checked_text, positive, refuse_unknown, string
 from .native import read_text
 
-_KEYS = frozenset({"text", "text_pair", "label", "max_length", "truncate", "explain"})
+_KEYS = frozenset(TEXT) | EXPLANATION.keys()
 _OF_SEVERAL = ("texts", "inputs", "instances")
 
 

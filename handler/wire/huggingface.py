@@ -16,15 +16,15 @@ from itertools import islice
 from typing import Any
 
 from ..errors import RequestError, overall_status
+from ..schemas import ACTIVATIONS, PARAMETERS
 from ..settings import Settings
 from ..values import Prediction, Text
 from .checks import checked_list, choice, each, long_text, mapping, positive, refuse_unknown
 from .native import read_item
 
-_ACTIVATIONS = ("softmax", "sigmoid", "none")
 # Hugging Face's options, wait_for_model and use_cache, have nothing to do here and do no harm
 _KEYS = frozenset({"inputs", "parameters", "options"})
-_PARAMETERS = frozenset({"top_k", "function_to_apply", "truncation", "max_length"})
+_PARAMETERS = frozenset(PARAMETERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def read(value: dict[str, Any], settings: Settings, *, is_sagemaker: bool) -> Pi
     limits = {
         "max_length": positive(parameters, "max_length"),
         "long_text": long_text(parameters, "truncation"),
-        "activation": choice(parameters, "function_to_apply", _ACTIVATIONS),
+        "activation": choice(parameters, "function_to_apply", ACTIVATIONS),
     }
     inputs = value["inputs"]
     items = checked_list(inputs, "inputs", settings) if isinstance(inputs, list) else [inputs]

@@ -17,14 +17,14 @@ from itertools import islice
 from typing import Any
 
 from ..errors import RequestError, overall_status
+from ..schemas import OPTIONS, TEXT
 from ..settings import Settings
 from ..values import Decision, Prediction, Text
 from .body import kind
 from .checks import boolean, checked_list, checked_text, each, long_text, positive, refuse_unknown
 
-_TEXT_KEYS = frozenset({"text", "text_pair"})
-_OPTIONS = frozenset({"top_k", "max_length", "long_text", "truncate", "calibrated", "details"})
-_SINGLE_KEYS = _TEXT_KEYS | _OPTIONS
+_TEXT_KEYS = frozenset(TEXT)
+_SINGLE_KEYS = _TEXT_KEYS | OPTIONS.keys()
 _KEYS = _SINGLE_KEYS | {"texts", "explain"}
 
 

@@ -21,6 +21,15 @@ from math import prod
 from typing import Any
 
 from ..errors import RequestError, overall_status
+from ..schemas import (
+    INFER,
+    INFER_PARAMETERS,
+    INPUTS,
+    LARGEST_DIMENSION,
+    MOST_DIMENSIONS,
+    OUTPUTS,
+    TENSOR,
+)
 from ..settings import Settings
 from ..values import Prediction, Text
 from .body import kind
@@ -35,24 +44,13 @@ from .checks import (
     string,
 )
 
-_KEYS = frozenset({"id", "model_name", "model_version", "parameters", "inputs", "outputs"})
-# tritonclient says so where it could read binary outputs; it reads JSON as well
-_PARAMETERS = frozenset({"top_k", "max_length", "long_text", "truncate", "binary_data_output"})
-_INPUTS = ("text", "text_pair")
-_INPUT_KEYS = frozenset({"name", "datatype", "shape", "data", "parameters"})
-_OUTPUTS = {
-    "label": "BYTES",
-    "probabilities": "FP32",
-    "logits": "FP32",
-    "tokens": "INT32",
-    "truncated": "BOOL",
-}
+_KEYS = frozenset(INFER)
+_PARAMETERS = frozenset(INFER_PARAMETERS)
+_INPUT_KEYS = frozenset(TENSOR)
 _USUAL_OUTPUTS = ("label", "probabilities")
 _MATRICES = ("probabilities", "logits")
 # what stands where a text failed
 _FILL = {"BYTES": "", "FP32": 0.0, "INT32": 0, "BOOL": False}
-_MOST_DIMENSIONS = 8
-_LARGEST_DIMENSION = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +86,7 @@ class InferRequest:
         """One output; `top_k` makes its rows the most probable labels instead of all in their order."""
         columns = len(labels) if self.top_k is None else min(self.top_k, len(labels))
         is_matrix = name in _MATRICES or (name == "label" and self.top_k is not None)
-        failed = [_FILL[_OUTPUTS[name]]] * (columns if is_matrix else 1)
+        failed = [_FILL[OUTPUTS[name]]] * (columns if is_matrix else 1)
         data: list[Any] = []
         for outcome in outcomes:
             if isinstance(outcome, RequestError):
@@ -96,7 +94,7 @@ class InferRequest:
             else:
                 data += self._row(name, outcome, labels)
         shape = [len(outcomes), columns] if is_matrix else [len(outcomes)]
-        return _tensor(name, _OUTPUTS[name], shape, data)
+        return _tensor(name, OUTPUTS[name], shape, data)
 
     def _row(self, name: str, prediction: Prediction, labels: list[str]) -> list[Any]:
         """What one output says of one text."""
@@ -192,10 +190,10 @@ def _read_tensor(tensor: Any, settings: Settings, *, is_grpc: bool) -> tuple[str
     if not isinstance(tensor, dict):
         raise RequestError("invalid_type", f"an input is {kind(tensor)}; send an object")
     name = string(tensor, "name")
-    if name not in _INPUTS:
+    if name not in INPUTS:
         raise RequestError(
             "unknown_key",
-            f"there is no input {(name or '')[:40]!a}; send {' or '.join(_INPUTS)}",
+            f"there is no input {(name or '')[:40]!a}; send {' or '.join(INPUTS)}",
         )
     refuse_unknown(tensor, _INPUT_KEYS, where=f" in input {name}")
     if "binary_data_size" in mapping(tensor, "parameters"):
@@ -226,8 +224,8 @@ def _is_shape(shape: Any) -> bool:
     """Whether it is a short list of sizes; the product of long numbers would take long."""
     return (
         isinstance(shape, list)
-        and len(shape) <= _MOST_DIMENSIONS
-        and all(type(size) is int and 0 <= size <= _LARGEST_DIMENSION for size in shape)
+        and len(shape) <= MOST_DIMENSIONS
+        and all(type(size) is int and 0 <= size <= LARGEST_DIMENSION for size in shape)
     )
 
 
@@ -252,10 +250,10 @@ def _read_outputs(outputs: Any) -> tuple[str, ...]:
     if not isinstance(outputs, list):
         raise RequestError("invalid_type", f'"outputs" is {kind(outputs)}; send a list')
     names = [output.get("name") if isinstance(output, dict) else None for output in outputs]
-    known = [name for name in names if isinstance(name, str) and name in _OUTPUTS]
+    known = [name for name in names if isinstance(name, str) and name in OUTPUTS]
     if len(known) < len(names):
         raise RequestError(
-            "invalid_value", f"there is no such output; there are {', '.join(_OUTPUTS)}"
+            "invalid_value", f"there is no such output; there are {', '.join(OUTPUTS)}"
         )
     return tuple(dict.fromkeys(known))
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -19,10 +20,18 @@ from bertserve.archives.packaging import package
 from bertserve.handler.pipeline import Pipeline
 from bertserve.handler.settings import Settings
 from bertserve.serving.config import read_config
-from bertserve.serving.server import Server
+from bertserve.serving.server import Server, find
 from bertserve.serving.starting import start
+from bertserve.versions.rollbacks import rollback
+from bertserve.versions.versions import Versions
+from console_parts import AS_BEFORE
+from consoles import Console, Visitor, chromium, running
 from once import made_once, one_at_a_time
 from serving import Model, Served, write_config
+from serving import served as served_versions
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 KSERVE = "kserve==0.21.0"
 # what is compared within 1e-5
@@ -107,3 +116,51 @@ def kserve_python() -> str:
                     pytest.skip(f"{KSERVE} cannot be installed: {done.stderr.strip()[-200:]}")
             (folder / "complete").touch()
     return str(python)
+
+
+@pytest.fixture(scope="module")
+def console_config(
+    archives: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """Of a server beside a console: it serves 1.0, and 2.0 lies in its model store."""
+    config = write_config(tmp_path_factory.mktemp("console"))
+    store = config.parent / "store"
+    store.mkdir()
+    shutil.copy(archives[0], store)
+    server = start(read_config(config), store)
+    shutil.copy(archives[1], store)
+    yield config
+    server.stop()
+
+
+@pytest.fixture
+def console_server(console_config: Path, archives: list[Path]) -> Iterator[Server]:
+    """It serves 1.0 before each test, whatever the test before did."""
+    found = find(console_config)
+    yield found
+    versions = Versions(found)
+    if served_versions(versions) != AS_BEFORE:
+        if not versions.one("tiny", "1.0").default:
+            rollback(found, "tiny")
+        versions.unregister("tiny", "2.0")
+    shutil.copy(archives[1], versions.model_store)  # what is taken away is retired
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium for the tests of a file."""
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def console(console_config: Path) -> Iterator[Console]:
+    """A console that may manage, for one test, since its address opens once."""
+    with running(console_config, "--manage") as found:
+        yield found
+
+
+@pytest.fixture
+def visitor(browser: Browser, console: Console) -> Visitor:
+    """Who opens it in a browser."""
+    return Visitor(browser, console)

@@ -101,6 +101,11 @@ def write_report(
         decisions=decisions,
         fitted_on_these=fitted_on_these,
     )
+    write_html(path, html)
+
+
+def write_html(path: Path, html: str) -> None:
+    """Write a report; ConfigError where the file cannot be written."""
     try:
         path.write_bytes(html.encode("utf-8", "replace"))  # a text may hold half of a character
     except OSError as error:

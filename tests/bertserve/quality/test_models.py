@@ -6,7 +6,7 @@ import pytest
 
 from bertserve.cli.quality import find_model
 from bertserve.errors import ConfigError
-from bertserve.quality.models import Model, archived, check_apart, compare, judge
+from bertserve.quality.models import Model, archived, check_apart, compare, judge, mistakes
 from bertserve.quality.scores import Scores
 
 
@@ -47,6 +47,16 @@ def test_numbers_mean_the_same_labels_for_both_models(data: Path) -> None:
     found = compare(one, other)
     assert found.labels_changed == found.largest_shift == 0
     assert found.differences["accuracy"].value == 0
+
+
+def test_mistakes_are_found_by_their_labels(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("text,label\na b b,a\na b b b,a\nb b c,b\nc a a,c\n")
+    judged = judge(model(["a", "b", "c"], {"method": "none"}), path)
+    assert [each.text for each in mistakes(judged)] == ["a b b b", "a b b", "c a a"]
+    assert [each.text for each in mistakes(judged, "a", "b")] == ["a b b b", "a b b"]
+    assert [each.text for each in mistakes(judged, predicted="a")] == ["c a a"]
+    assert mistakes(judged, "b") == []
 
 
 def test_models_of_other_labels_or_another_kind_are_not_compared(data: Path) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bertserve import Explanation, Pair, Word
 from bertserve.cli import explain as explaining
-from bertserve.cli.explanation_page import page, parts, remark
+from bertserve.explanations import page, parts, remark
 
 FOUND = Explanation(
     label="track_order",
