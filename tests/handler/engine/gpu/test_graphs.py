@@ -1,0 +1,116 @@
+"""Graphs where there are none: a replay does again what was captured, on the same buffers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny
+from handler.engine.gpu.graphs import Bucket, Graphs, buckets
+from handler.engine.loading import load_model
+from handler.values import Encoding
+from on_gpu import Captured, as_on_a_gpu
+
+LONGEST = tiny.LONGEST
+
+
+@pytest.fixture(autouse=True)
+def _inference() -> Iterator[None]:
+    with torch.inference_mode():
+        yield
+
+
+def texts(*lengths: int) -> list[Encoding]:
+    chance = random.Random(sum(lengths))
+    rows = [[chance.randrange(50) for _ in range(length)] for length in lengths]
+    return [Encoding(row, [0] * len(row), False) for row in rows]
+
+
+@pytest.mark.parametrize("longest", [4, 64, 128, 512, 8_192])
+def test_buckets_hold_what_they_say(longest: int) -> None:
+    made = buckets(longest)
+    assert [each.tokens for each in made] == sorted({each.tokens for each in made})
+    chance = random.Random(longest)
+    fitted = 0
+    for _ in range(2_000):
+        count = chance.choice([1, 2, 7, 40, 300])
+        lengths = [chance.randint(1, min(longest, 600)) for _ in range(count)]
+        for bucket in made:
+            if not bucket.fits(lengths):
+                continue
+            fitted += 1
+            whole = bucket.lengths(lengths)
+            assert whole[:count] == lengths
+            assert len(whole) == bucket.texts
+            assert sum(whole) == bucket.tokens
+            assert max(whole) <= bucket.longest
+            starts = torch.tensor([0, *whole]).cumsum(0)
+            assert starts[:-1].max() < bucket.tokens  # a first token to look at, of each
+    assert fitted > 1_000
+
+
+def test_sixteen_texts_are_small_and_what_is_too_large_fits_nowhere() -> None:
+    made = buckets(512)
+    for lengths in ([16], [1], [3] * 16, [128] * 16, [512] * 8, [511]):
+        assert any(each.fits(lengths) for each in made)
+    assert made[0].fits([16])
+    assert not any(each.fits([513]) for each in made)
+    assert not any(each.fits([512] * 9) for each in made)
+    assert not any(each.fits([1] * 1_000) for each in made)
+
+
+def test_a_full_bucket_has_no_token_left_and_so_does_not_fit() -> None:
+    bucket = Bucket(tokens=32, texts=18, longest=32)
+    assert bucket.fits([31])
+    assert not bucket.fits([32])
+    assert bucket.fits([1] * 17)
+    assert not bucket.fits([1] * 18)
+    assert bucket.lengths([3, 5]) == [3, 5, *[0] * 15, 24]
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "albert", "modernbert"])
+def test_a_graph_gives_what_the_model_gives(architecture: str, tmp_path: Path) -> None:
+    folder = tiny.make_model(tmp_path / "m", architecture)
+    packed = as_on_a_gpu(load_model(folder, "float32"), architecture == "bert")
+    capture = Captured()
+    graphs = Graphs(packed, LONGEST).capture(capture)
+    for number, lengths in enumerate([(7,), (1,), (64, 3, 2), (5,), (2, 2, 2), (30, 64, 1, 9, 40)]):
+        some = texts(*lengths)
+        found = graphs(some)
+        assert capture.replays == number + 1
+        states = graphs.states
+        torch.testing.assert_close(found, packed(some), atol=2e-6, rtol=0)
+        assert states is not None
+        assert len(states) == len(some)
+        assert states.isfinite().all()
+
+
+def test_what_fits_no_graph_is_computed_without(model_dir: Path) -> None:
+    packed = as_on_a_gpu(load_model(model_dir, "float32"), True)
+    capture = Captured()
+    graphs = Graphs(packed, LONGEST).capture(capture)
+    some = texts(*[LONGEST] * 70)
+    torch.testing.assert_close(graphs(some), packed(some))
+    assert (capture.replays, graphs.states) == (0, None)
+
+
+def test_what_was_given_before_is_not_overwritten(model_dir: Path) -> None:
+    packed = as_on_a_gpu(load_model(model_dir, "float32"), True)
+    graphs = Graphs(packed, LONGEST).capture(Captured())
+    one = graphs(texts(5, 3))
+    kept = one.clone()
+    graphs(texts(6, 2))
+    assert torch.equal(one, kept)
+
+
+def test_a_number_beyond_a_table_never_gets_to_a_graph(model_dir: Path) -> None:
+    packed = as_on_a_gpu(load_model(model_dir, "float32"), True)
+    capture = Captured()
+    graphs = Graphs(packed, LONGEST).capture(capture)
+    with pytest.raises(IndexError, match="input_ids has 0 to 100000"):
+        graphs([Encoding([0, 100_000], [0, 0], False)])
+    assert capture.replays == 0
