@@ -18,7 +18,7 @@ from ..metrics import Metrics
 from ..values import Encoding
 from .attention import choose_attention
 from .batching import micro_batches
-from .devices import keep_sums_in_order
+from .devices import keep_sums_in_order, on
 from .fused_encoder import FusedEncoder
 from .kernels import Kernels, kernels
 from .loading import inputs_of, replace_in_encoder
@@ -89,7 +89,7 @@ class Classifier:
         Short texts come first, and no further micro-batch is begun after `time_limit` seconds, so that
         few long texts cannot keep many short ones waiting.
         """
-        with self._one_at_a_time:
+        with self._one_at_a_time, on(self.device):
             return self._classify(encodings, time_limit)
 
     def _classify(
@@ -168,6 +168,10 @@ class Classifier:
     @torch.inference_mode()
     def speed_up(self, max_length: int) -> None:
         """Use faster modules and no padding, each where random texts then get the same."""
+        with on(self.device):
+            self._speed_up(max_length)
+
+    def _speed_up(self, max_length: int) -> None:
         try:
             trial = Trial(self._model, self._padded, self._texts, max_length)
         except (MemoryError, torch.AcceleratorError):

@@ -11,6 +11,7 @@ import torch
 import triton
 from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
@@ -67,6 +68,7 @@ def drive_model(
         mock.patch.multiple(kernels, **compiled),
         mock.patch.object(torch.cuda, "get_device_capability", return_value=capability),
         mock.patch.object(torch.cuda, "empty_cache"),
+        mock.patch.object(torch.cuda, "device"),
         # numbers that are known are not computed on the GPU after all
         mock.patch.object(fake_tensor, "CONSTANT_NUMEL_LIMIT", 0),
     ):
@@ -161,6 +163,18 @@ class Compiled:
             self._done.add(wanted)
 
 
+class Transfers(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts what the CPU waits for; a lone number is refused by tensors that have none."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function: Any, _: Any, given: Any = (), others: Any = None) -> Any:
+        found = function(*given, **(others or {}))
+        if isinstance(found, torch.Tensor) and found.device.type == "cpu":
+            self.count += any(isinstance(it, torch.Tensor) and it.is_cuda for it in given)
+        return found
+
+
 def _capturer(_: torch.device) -> Capture:
     """What stands for CUDA's graphs: what is captured is computed, twice as there."""
 
@@ -181,13 +195,18 @@ def _drive(architecture: str, made: Classifier, model: PreTrainedModel) -> Found
     _expect(made._padded(texts), len(texts))
     _embedded(model)
     made.speed_up(tiny.LONGEST)
+    made.token_budget = 256
     unpacked = _UNPACKED | (_BY_FLASH_ALONE if made.attention != "flash" else set())
     wanted = {"products": "taken"}
     if architecture not in unpacked:
         wanted |= {"packed": "taken", "encoder by Triton": "taken", "graphs": "taken"}
     if {way: found for way, found in made.ways.items() if found == "taken"} != wanted:
         raise Wrong(f"ways: {made.ways}")
-    logits, problems = made(texts)
+    with Transfers() as transfers:  # type: ignore[no-untyped-call]
+        logits, problems = made([*texts, *texts * 20])  # several micro-batches, of both kinds
+    if transfers.count != 1:
+        raise Wrong(f"{transfers.count} transfers back for a batch")
+    logits, problems = logits[: len(texts)], problems[: len(texts)]
     if any(problems) or tuple(logits.shape) != (len(texts), 3) or logits.device.type != "cpu":
         raise Wrong(f"{problems}, {tuple(logits.shape)} on {logits.device}")
     _run_out(made, texts)

@@ -72,20 +72,20 @@ def buckets(longest: int) -> list[Bucket]:
 
 
 class Graphs:
-    """A packed model whose small micro-batches are graphs; the others it computes itself.
+    """A packed model whose small micro-batches are graphs; the others it computes itself, as `packed`.
 
     `states` is what the encoder gave at the last call, None where no graph did it.
     """
 
     def __init__(self, packed: PackedModel, longest: int) -> None:
-        self._packed = packed
+        self.packed = packed
         self._buckets = buckets(longest)
         self._graphs: list[_Graph] = []
         self.states: torch.Tensor | None = None
 
     def capture(self, capture: Capture) -> Graphs:
         """Make them, the largest first: the others find room in its memory."""
-        made = [_Graph(self._packed, bucket, capture) for bucket in reversed(self._buckets)]
+        made = [_Graph(self.packed, bucket, capture) for bucket in reversed(self._buckets)]
         self._graphs = made[::-1]
         return self
 
@@ -95,7 +95,7 @@ class Graphs:
         graph = next((each for each in self._graphs if each.bucket.fits(lengths)), None)
         if graph is None:
             self.states = None
-            return self._packed(encodings)
+            return self.packed(encodings)
         logits, states = graph(encodings)
         self.states = states[: len(encodings)]
         return logits[: len(encodings)].clone()  # the next one overwrites it
