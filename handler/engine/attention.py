@@ -171,7 +171,7 @@ def attend_efficient(
 
 def _refuse_distances(positions: Positions) -> None:
     if positions.distances:
-        raise NotPackable("its attention knows distances, which only the kernels for CPUs do")
+        raise NotPackable("its attention knows distances, which this one does not")
 
 
 def _within(length: int, window: int) -> torch.Tensor | None:

@@ -19,6 +19,7 @@ from ..values import Encoding
 from .attention import choose_attention
 from .batching import micro_batches
 from .devices import keep_sums_in_order, on
+from .encoders import knows_distances, sees_windows
 from .fused_encoder import FusedEncoder
 from .kernels import Kernels, kernels
 from .loading import inputs_of, replace_in_encoder
@@ -254,9 +255,19 @@ class Classifier:
         """Use no padding, if the model can do without."""
         name, attend = choose_attention(self.device, self._dtype)
         made: list[PackedModel] = []
+        base, on_gpu = self._model.base_model, self.device.type != "cpu"
+        by_triton = on_gpu and (
+            knows_distances(base) or (name == "efficient" and sees_windows(base))
+        )
+        if by_triton:
+            from .gpu import attend_by_triton
+
+            name = "Triton"
 
         def change() -> PackedModel:
-            made.append(PackedModel(self._model, attend, "token_type_ids" in self._inputs))
+            takes_token_types = "token_type_ids" in self._inputs
+            chosen = attend_by_triton() if by_triton else attend
+            made.append(PackedModel(self._model, chosen, takes_token_types))
             return made[0]
 
         def forward(encodings: Sequence[Encoding]) -> torch.Tensor:

@@ -16,7 +16,7 @@ from transformers.masking_utils import AttentionMaskInterface
 
 from ..values import Encoding
 from .attention import Attend, NotPackable, Packing
-from .encoders import Relative, RelativeEncoder, knows_distances, parts_of
+from .encoders import ByBuckets, Relative, RelativeEncoder, knows_distances, parts_of
 from .kernels import NO_POSITIONS, Positions
 from .model_inputs import embedding_sizes, inputs_to_device
 
@@ -86,11 +86,8 @@ class PackedModel:
         self._hooks: list[RemovableHandle] = []
         self._attention = model.config._attn_implementation
         if self.parts and knows_distances(self.base):
-            if self.device.type != "cpu":
-                raise NotPackable(
-                    "its attention knows distances, which only the kernels for CPUs do"
-                )
-            self.distances = Relative(self.base, self.parts)
+            kind = Relative if self.device.type == "cpu" else ByBuckets
+            self.distances = kind(self.base, self.parts)
             self._relative = RelativeEncoder(
                 self.base, self.parts, self.distances, attend, lambda: self.packing
             )

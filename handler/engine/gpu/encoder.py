@@ -16,6 +16,7 @@ from ..kernels import NO_POSITIONS, Positions
 from ..modules import BatchInvariantLinear
 from ..packing import PackedModel, pools_mean
 
+_Angles = tuple[torch.Tensor, torch.Tensor]
 _THREE = ("query", "key", "value")
 
 
@@ -55,7 +56,7 @@ class _Layer:
     outer: Any
     after_outer: Any
     positions: Positions
-    angles: tuple[torch.Tensor, torch.Tensor] | None
+    angles: _Angles | None
 
 
 class GpuEncoder(nn.Module):
@@ -78,18 +79,22 @@ class GpuEncoder(nn.Module):
         self._before = parts.before
         self._adds_sums = parts.adds_sums
         self._heads = base.config.num_attention_heads
-        self._scaling = Absolute(base, parts).scaling
+        distances = packed.distances
+        self._scaling = (distances or Absolute(base, parts)).scaling
         self._firsts = not pools_mean(base)
         self._gated = parts.gated
-        positions = _positions(base, longest) if self._among_layers else []
+        positions: list[tuple[Positions, _Angles | None]] = (
+            _positions(base, longest)
+            if self._among_layers
+            else [(each, None) for each in (distances or Absolute(base, parts)).for_texts(longest)]
+        )
         made: dict[int, dict[str, Any]] = {}  # a layer may come again
         self._layers = []
         for number, layer in enumerate(parts.layers):
             if id(layer["outer"]) not in made:
                 made[id(layer["outer"])] = self._as_layer(layer)
-            window, angles = positions[number] if positions else (NO_POSITIONS, None)
-            of_layer = made[id(layer["outer"])]
-            self._layers.append(_Layer(**of_layer, positions=window, angles=angles))
+            of_layer, (of_positions, angles) = made[id(layer["outer"])], positions[number]
+            self._layers.append(_Layer(**of_layer, positions=of_positions, angles=angles))
         self._own = {name: getattr(base, name) for name in parts.names}
         if self._among_layers:
             self.attention_type = base.config.layer_types[0]
@@ -173,9 +178,7 @@ def _joined(parts: list[Any]) -> Any:
     return BatchInvariantLinear(joined) if isinstance(first, BatchInvariantLinear) else joined
 
 
-def _positions(
-    base: Any, longest: int
-) -> list[tuple[Positions, tuple[torch.Tensor, torch.Tensor]]]:
+def _positions(base: Any, longest: int) -> list[tuple[Positions, _Angles | None]]:
     """Of each layer of a ModernBERT: how far its tokens see, and the angles of positions."""
     like = next(base.parameters())
     places = torch.arange(longest, device=like.device)[None]

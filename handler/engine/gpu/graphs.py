@@ -166,14 +166,16 @@ class Capturer:
             compute()  # what is made at a first call cannot be made within a graph
         current.wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
+        # other threads of a worker may do what they like meanwhile
+        capturing = torch.cuda.graph(
+            graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+        )
         try:
-            # other threads of a worker may do what they like meanwhile
-            with torch.cuda.graph(
-                graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
-            ):
+            with torch.cuda.stream(current), capturing:  # that stays in its stream if it fails
                 found = compute()
         except torch.AcceleratorError as error:
             if getattr(error, "error_code", None) not in _CAPTURE_ERRORS:
                 raise  # the GPU is lost to this process
             raise RuntimeError(str(error).partition("\n")[0]) from error
+        graph.replay()  # the first time takes longer
         return graph.replay, found

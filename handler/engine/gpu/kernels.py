@@ -11,7 +11,11 @@ import triton
 import triton.language as tl
 from torch import nn
 
+from ..attention import Packing
+from ..kernels import NO_POSITIONS, Positions
+
 _ELEMENTS = 1_024  # of a program that goes through a row in pieces
+_TOKENS = 64  # whose attention a program computes, to as many at a time
 
 
 def add_norm(
@@ -67,6 +71,52 @@ def turn(
     return qkv
 
 
+def attend(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    packing: Packing,
+    scaling: float,
+    positions: Positions = NO_POSITIONS,
+) -> torch.Tensor:
+    """Attention that knows distances, or sees a window alone, in every precision, see `Attend`.
+
+    What a query has in common with each bucket of distances, and what a key has, are products; the kernel
+    picks of them what belongs to a pair.
+    """
+    if not query.stride() == key.stride() == value.stride() or query.stride(-1) != 1:
+        query, key, value = (each.contiguous() for each in (query, key, value))
+    tokens, heads, size = query.shape
+    kept: dict[str, torch.Tensor] = positions.kept if positions.distances else {}
+    bias, keys, queries = (kept.get(name) for name in ("bias", "keys", "queries"))
+    buckets = max(0 if table is None else table.shape[1] for table in (bias, keys, queries))
+    with_query = None if keys is None else torch.bmm(query.transpose(0, 1), keys.transpose(1, 2))
+    with_key = None if queries is None else torch.bmm(key.transpose(0, 1), queries.transpose(1, 2))
+    found = torch.empty_like(query, memory_format=torch.contiguous_format)
+    _attend[(triton.cdiv(max(packing.lengths), _TOKENS), len(packing.lengths), heads)](
+        query,
+        key,
+        value,
+        found,
+        packing.starts,
+        kept.get("rows"),
+        bias,
+        with_query,
+        with_key,
+        tokens,
+        stride=query.stride(0),
+        buckets=buckets,
+        nearest=positions.nearest,
+        window=positions.window,
+        heads=heads,
+        size=size,
+        scaling=scaling,
+        block=max(16, triton.next_power_of_2(size)),
+        some=_TOKENS,
+    )
+    return found
+
+
 def _warps(elements: int) -> int:
     return min(8, max(1, elements // 256))
 
@@ -112,7 +162,7 @@ def _gated_gelu(values, made, size: tl.constexpr, block: tl.constexpr):
     tl.store(made + row * size + columns, (gelu * gate).to(made.dtype.element_ty), mask=within)
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["position_ids"])
 def _turn(
     qkv,
     position_ids,
@@ -136,3 +186,77 @@ def _turn(
     y = tl.load(first + half, mask=within, other=0.0).to(tl.float32)
     tl.store(first, (x * cosine - y * sine).to(qkv.dtype.element_ty), mask=within)
     tl.store(first + half, (y * cosine + x * sine).to(qkv.dtype.element_ty), mask=within)
+
+
+@triton.jit(do_not_specialize=["tokens"])
+def _attend(
+    query,
+    key,
+    value,
+    found,
+    starts,
+    rows,
+    bias,
+    with_query,
+    with_key,
+    tokens,
+    stride: tl.constexpr,
+    buckets: tl.constexpr,
+    nearest: tl.constexpr,
+    window: tl.constexpr,
+    heads: tl.constexpr,
+    size: tl.constexpr,
+    scaling: tl.constexpr,
+    block: tl.constexpr,
+    some: tl.constexpr,
+):
+    text, head = tl.program_id(1), tl.program_id(2)
+    start = tl.load(starts + text).to(tl.int64)
+    length = (tl.load(starts + text + 1) - start).to(tl.int32)
+    i = tl.program_id(0) * some + tl.arange(0, some)
+    if tl.program_id(0) * some >= length:
+        return
+    d = tl.arange(0, block)
+    within_i = (i < length)[:, None] & (d < size)[None, :]
+    at_i = ((start + i) * stride + head * size)[:, None] + d[None, :]
+    q = tl.load(query + at_i, mask=within_i, other=0.0)
+    of_head = head.to(tl.int64) * tokens + start
+    largest = tl.full([some], -1e30, tl.float32)  # a number: of some blocks a token may see nothing
+    total = tl.zeros([some], tl.float32)
+    sums = tl.zeros([some, block], tl.float32)
+    begin, end = 0, length
+    if window >= 0:
+        begin = tl.maximum(tl.program_id(0) * some - window, 0) // some * some
+        end = tl.minimum(tl.program_id(0) * some + some + window, length)
+    for first in range(begin, end, some):
+        j = first + tl.arange(0, some)
+        within_j = (j < length)[:, None] & (d < size)[None, :]
+        at_j = ((start + j) * stride + head * size)[:, None] + d[None, :]
+        k = tl.load(key + at_j, mask=within_j, other=0.0)
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee")
+        pairs = (i < length)[:, None] & (j < length)[None, :]
+        if rows is not None:
+            row = tl.load(rows + (j[None, :] - i[:, None] + nearest), mask=pairs, other=0)
+        if with_query is not None:
+            at = (of_head + i)[:, None] * buckets + row
+            scores += tl.load(with_query + at, mask=pairs, other=0.0).to(tl.float32)
+        if with_key is not None:
+            at = (of_head + j)[None, :] * buckets + row
+            scores += tl.load(with_key + at, mask=pairs, other=0.0).to(tl.float32)
+        scores *= scaling
+        if bias is not None:
+            scores += tl.load(bias + head * buckets + row, mask=pairs, other=0.0)
+        seen = (j < length)[None, :]
+        if window >= 0:
+            seen = seen & (tl.abs(j[None, :] - i[:, None]) <= window)
+        scores = tl.where(seen, scores, float("-inf"))
+        larger = tl.maximum(largest, tl.max(scores, 1))
+        shares = tl.exp(scores - larger[:, None])
+        shrink = tl.exp(largest - larger)
+        total = total * shrink + tl.sum(shares, 1)
+        v = tl.load(value + at_j, mask=within_j, other=0.0)
+        sums = sums * shrink[:, None] + tl.dot(shares.to(v.dtype), v, input_precision="ieee")
+        largest = larger
+    at_i = ((start + i) * heads + head)[:, None] * size + d[None, :]
+    total = tl.where(total > 0, total, 1.0)  # of no token
+    tl.store(found + at_i, (sums / total[:, None]).to(found.dtype.element_ty), mask=within_i)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from ..attention import Attend
 from ..packing import PackedModel
 from ..trial import Forward, Trial
 from .encoder import GpuEncoder, Pointwise
@@ -19,6 +20,8 @@ def speed_up(trial: Trial, packed: PackedModel, longest: int, taken: Taken) -> F
 
     longest     tokens of the longest text that there may be
     """
+    if packed.distances:  # graphs keep to the tables that there are
+        packed.distances.for_texts(longest)
     for name, pointwise in (("Triton", _by_triton), ("torch", _by_torch)):
         made: list[GpuEncoder] = []
         reason = trial.differs(partial(_put_in, packed, pointwise, longest, made), packed)
@@ -33,6 +36,13 @@ def speed_up(trial: Trial, packed: PackedModel, longest: int, taken: Taken) -> F
     # texts alone take other graphs than all of them
     reason = trial.differs(capture, graphs, alone=True) or trial.differs(lambda: graphs, graphs)
     return graphs if taken("graphs", reason, "is launched kernel by kernel") else packed
+
+
+def attend_by_triton() -> Attend:
+    """Attention that knows distances and windows; ImportError where there is no Triton."""
+    from . import kernels
+
+    return kernels.attend
 
 
 def _put_in(

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ import tiny
 from handler.engine.attention import Packing, attend_runs
 from handler.engine.gpu import graphs, plain
 from handler.engine.gpu.encoder import GpuEncoder
-from handler.engine.gpu.graphs import Bucket, Graphs, buckets
+from handler.engine.gpu.graphs import Bucket, Capturer, Graphs, buckets
 from handler.engine.loading import load_model
 from handler.engine.packing import PackedModel
 from handler.values import Encoding
@@ -159,3 +160,19 @@ def test_nothing_that_is_captured_asks_for_a_number(
     with refused:
         logits = packed.compute(inputs, packing)
     assert logits.shape == (3, 3)
+
+
+@pytest.mark.parametrize(("code", "raised"), [(901, RuntimeError), (700, torch.AcceleratorError)])
+def test_a_capture_that_fails_does_not_cost_the_gpu(
+    code: int, raised: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("Stream", "graph_pool_handle", "current_stream", "stream", "CUDAGraph", "graph"):
+        monkeypatch.setattr(torch.cuda, name, mock.MagicMock())
+    vars(torch.cuda)["graph"].return_value.__exit__.return_value = False
+    vars(torch.cuda)["stream"].return_value.__exit__.return_value = False
+    error = torch.AcceleratorError("CUDA error: what it was\nand what else to know")
+    error.error_code = code  # type: ignore[attr-defined]
+    compute = mock.Mock(side_effect=[(torch.ones(1),), error])
+    with pytest.raises(RuntimeError, match="what it was") as found:
+        Capturer(torch.device("cuda:0"))(compute)
+    assert type(found.value) is raised

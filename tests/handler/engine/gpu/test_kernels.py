@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch.nn.functional import gelu, layer_norm
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 pytest.importorskip("triton", reason="there is no Triton")
 # its own functions are interpreted too, if it is imported by now; what it is compiled of cannot be again
@@ -21,11 +22,16 @@ kernels: Any = pytest.importorskip("handler.engine.gpu.kernels")
 del os.environ["TRITON_INTERPRET"]
 
 import tiny  # noqa: E402
+from handler.engine.attention import Packing  # noqa: E402
+from handler.engine.classifier import Classifier  # noqa: E402
+from handler.engine.encoders import ByBuckets  # noqa: E402
 from handler.engine.gpu import plain  # noqa: E402
 from handler.engine.gpu.encoder import GpuEncoder  # noqa: E402
+from handler.engine.kernels import Positions  # noqa: E402
 from handler.engine.loading import load_model  # noqa: E402
+from handler.engine.packing import PackedModel  # noqa: E402
 from handler.values import Encoding  # noqa: E402
-from on_gpu import as_on_a_gpu  # noqa: E402
+from on_gpu import as_on_a_gpu, attend  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -118,3 +124,85 @@ def test_an_encoder_gives_what_the_model_s_own_gives(
         torch.testing.assert_close(packed(texts), expected, atol=2e-5, rtol=0)
         encoder.undo()
         assert torch.equal(packed(texts), expected)
+
+
+DEBERTA = {"relative_attention": True, "position_buckets": 4, "max_relative_positions": 12}
+
+
+@pytest.mark.parametrize("dtype", DTYPES[1:])  # the interpreter multiplies no bfloat16
+@pytest.mark.parametrize("tables", [{"bias"}, {"keys", "queries"}, {"queries"}, set()])
+def test_distances_do_what_their_tables_say(dtype: torch.dtype, tables: set[str]) -> None:
+    lengths, heads, size, buckets, longest = [1, 70, 0, 5, 130], 2, 18, 7, 130
+    qkv = torch.randn(sum(lengths), 3, heads, size, dtype=dtype)
+    query, key, value = qkv.unbind(1)
+    rows = torch.randint(buckets, (2 * longest - 1,), dtype=torch.int32)
+    kept: dict[str, torch.Tensor] = {
+        name: torch.randn(heads, buckets, size, dtype=dtype) for name in tables - {"bias"}
+    }
+    kept |= {name: torch.randn(heads, buckets) for name in tables & {"bias"}}
+    positions = Positions(window=-1, distances=len(rows), nearest=longest - 1)
+    positions.kept = {**kept, "rows": rows}
+    packing = Packing.of(lengths, torch.device("cpu"))
+    found = kernels.attend(query, key, value, packing, 0.3, positions)
+    for start, stop in zip(packing.starts, packing.starts[1:], strict=False):
+        q, k, v = (each[start:stop].transpose(0, 1).double() for each in (query, key, value))
+        places = torch.arange(stop - start)
+        of_pairs = rows[(places - places[:, None]) + longest - 1].long().expand(heads, -1, -1)
+        scores = q @ k.mT
+        if "keys" in kept:
+            scores += (q @ kept["keys"].double().mT).gather(2, of_pairs)
+        if "queries" in kept:
+            scores += (k @ kept["queries"].double().mT).gather(2, of_pairs.mT).mT
+        scores *= 0.3
+        if "bias" in kept:
+            scores += torch.stack([kept["bias"][head][of_pairs[head]] for head in range(heads)])
+        expected = (scores.softmax(dim=-1) @ v).transpose(0, 1)
+        allowed = 64 * torch.finfo(dtype).eps
+        torch.testing.assert_close(found[start:stop].double(), expected, atol=allowed, rtol=allowed)
+
+
+@pytest.mark.parametrize("dtype", DTYPES[1:])
+@pytest.mark.parametrize("window", [0, 3, 64, 100])
+def test_a_window_is_all_that_is_seen(dtype: torch.dtype, window: int) -> None:
+    packing = Packing.of([1, 70, 5, 260], torch.device("cpu"))
+    query, key, value = torch.randn(336, 3, 2, 16, dtype=dtype).unbind(1)
+    found = kernels.attend(query, key, value, packing, 0.3, Positions(window=window))
+    expected = attend(
+        query.double(), key.double(), value.double(), packing, 0.3, Positions(window=window)
+    )
+    allowed = 64 * torch.finfo(dtype).eps
+    torch.testing.assert_close(found.double(), expected, atol=allowed, rtol=allowed)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes"),
+    [
+        ("mpnet", {}),
+        ("deberta-v2", {**DEBERTA, "pos_att_type": ["p2c", "c2p"], "share_att_key": True}),
+        ("deberta-v2", {**DEBERTA, "pos_att_type": ["c2p"]}),
+        ("deberta-v2", {**DEBERTA, "pos_att_type": []}),
+    ],
+)
+def test_attention_that_knows_distances(
+    architecture: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = {**tiny.ARCHITECTURES[architecture][0], **changes, "hidden_size": 24}
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(architecture, **sizes, vocab_size=50, num_labels=3)
+    config.max_position_embeddings = 210
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    for parameter in model.parameters():
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    texts = [
+        Encoding(torch.randint(2, 50, (length,)).tolist(), [0] * length, truncated=False)
+        for length in (3, 1, 150, 65, 9)
+    ]
+    with torch.inference_mode():
+        expected, _ = Classifier(model, torch.device("cpu"), 0)(texts)
+        monkeypatch.setattr("handler.engine.packing.Relative", ByBuckets)
+        packed = PackedModel(model, kernels.attend, takes_token_types=False)
+        packed.rounds_up = False
+        torch.testing.assert_close(packed(texts), expected, atol=1e-4, rtol=0)
+        assert expected.std(dim=0).max() > 0.02  # or nothing was compared
+        GpuEncoder(packed, kernels, 210)
+        torch.testing.assert_close(packed(texts), expected, atol=1e-4, rtol=0)
