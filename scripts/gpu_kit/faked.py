@@ -30,6 +30,7 @@ from .checks import Found, Wrong
 _DEVICE = torch.device("cuda:0")
 _LENGTHS = (1, 2, 17, 64, 5)
 _KERNELS = ("_add_norm", "_attend", "_gated_gelu", "_turn")
+_SHARED = {75: 64 << 10, 90: 227 << 10}  # bytes that a program may have
 _TYPES = {
     torch.bfloat16: "bf16",
     torch.float16: "fp16",
@@ -157,7 +158,9 @@ class Compiled:
         wanted = f"{self._kernel} {self._target} {signature} {constants} {num_warps}"
         if wanted not in self._done:
             source = ASTSource(self._kernel, signature, constexprs=constants)
-            triton.compile(source, target=self._target, options={"num_warps": num_warps})
+            made = triton.compile(source, target=self._target, options={"num_warps": num_warps})
+            if made.metadata.shared > _SHARED[self._target.arch]:
+                raise Wrong(f"{self._kernel} takes {made.metadata.shared} bytes of shared memory")
             self._done.add(wanted)
 
 

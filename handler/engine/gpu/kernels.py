@@ -15,7 +15,8 @@ from ..attention import Packing
 from ..kernels import NO_POSITIONS, Positions
 
 _ELEMENTS = 1_024  # of a program that goes through a row in pieces
-_TOKENS = 64  # whose attention a program computes, to as many at a time
+# whose attention a program computes, to as many at a time: fewer where each takes more room
+_TOKENS, _TOKENS_FLOAT32 = 64, 32
 
 
 def add_norm(
@@ -93,7 +94,8 @@ def attend(
     with_query = None if keys is None else torch.bmm(query.transpose(0, 1), keys.transpose(1, 2))
     with_key = None if queries is None else torch.bmm(key.transpose(0, 1), queries.transpose(1, 2))
     found = torch.empty_like(query, memory_format=torch.contiguous_format)
-    _attend[(triton.cdiv(max(packing.lengths), _TOKENS), len(packing.lengths), heads)](
+    some = _TOKENS_FLOAT32 if query.dtype == torch.float32 else _TOKENS
+    _attend[(triton.cdiv(max(packing.lengths), some), len(packing.lengths), heads)](
         query,
         key,
         value,
@@ -112,7 +114,7 @@ def attend(
         size=size,
         scaling=scaling,
         block=max(16, triton.next_power_of_2(size)),
-        some=_TOKENS,
+        some=some,
     )
     return found
 
