@@ -165,6 +165,7 @@ class Pipeline:
             "precision": self.precision,
             "forward": self.classifier.forward,
             "attention": self.classifier.attention,
+            "ways": self.classifier.ways,
             "device": str(self.classifier.device),
             "threads": self.threads,
             "token_budget": self.classifier.token_budget,

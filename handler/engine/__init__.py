@@ -13,6 +13,7 @@ model_inputs    what a model reads, checked before it goes to the device
 trial           a change is kept only where random texts get the same as before
 random_texts    those texts
 state           what modules hold, so that one that changes itself can be put back
+gpu/            a packed model in fewer kernels, and in graphs of them
 kernels/        what torch is slow at, in C++, for each kind of CPU
 """
 

@@ -65,9 +65,12 @@ class Packing:
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """A tensor of the CPU on the device; a GPU's copy does not wait for what it computes."""
-    if device.type == "cpu":
-        return tensor
-    return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor if device.type == "cpu" else pinned(tensor, device).to(device, non_blocking=True)
+
+
+def pinned(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the CPU where a GPU can read it by itself."""
+    return tensor if device.type == "cpu" else tensor.pin_memory()
 
 
 def choose_attention(device: torch.device, dtype: torch.dtype) -> tuple[str, Attend]:
@@ -168,7 +171,7 @@ def attend_efficient(
 
 def _refuse_distances(positions: Positions) -> None:
     if positions.distances:
-        raise NotPackable("its attention knows distances, which only the kernels for CPUs do")
+        raise NotPackable("its attention knows distances, which this one does not")
 
 
 def _within(length: int, window: int) -> torch.Tensor | None:

@@ -18,7 +18,8 @@ from ..metrics import Metrics
 from ..values import Encoding
 from .attention import choose_attention
 from .batching import micro_batches
-from .devices import keep_sums_in_order
+from .devices import keep_sums_in_order, on
+from .encoders import knows_distances, sees_windows
 from .fused_encoder import FusedEncoder
 from .kernels import Kernels, kernels
 from .loading import inputs_of, replace_in_encoder
@@ -27,7 +28,7 @@ from .modules import Replacement, batch_invariant, batch_invariant_on_gpu, faste
 from .packing import PackedModel
 from .random_texts import RandomTexts
 from .state import State
-from .trial import Trial
+from .trial import Forward, Trial
 
 # tokens of a micro-batch: few enough for a CPU's caches, enough to fill a GPU; the first unless measured
 TOKEN_BUDGETS = {"cpu": (2_048, 512, 1_024, 4_096, 8_192), "cuda": (32_768, 16_384, 65_536)}
@@ -43,7 +44,8 @@ class Classifier:
     `token_budget` is the size of a micro-batch in tokens, padding included. `forward` is `packed` where
     the model was found to give the same without padding, else `padded`, or `unpadded` where padding
     changes what it gives, so that only texts of one length share a micro-batch, or `alone` where none
-    can; `attention` names what computes it. `out_of_memory` counts the times that the budget was halved.
+    can; `attention` names what computes it. `ways` are all that were tried, each "taken" or why it is
+    not. `out_of_memory` counts the times that the budget was halved.
 
     gives_token_types   whether the tokenizer does; zeros are not the same as none
     texts               random ones that look like the tokenizer's
@@ -64,10 +66,11 @@ class Classifier:
         self.token_budget = token_budget or TOKEN_BUDGETS[device.type][0]
         self.forward = "padded"
         self.attention = str(model.config._attn_implementation)
+        self.ways: dict[str, str] = {}
         self.out_of_memory = 0
         self._metrics = metrics or Metrics()
         self._one_at_a_time = threading.Lock()  # the packed model holds what it is at
-        self._packed: PackedModel | None = None
+        self._packed: Forward | None = None
         self._model = model.to(device).eval()
         self._dtype = model.base_model.dtype  # the head may be more exact
         self._pad_token_id = pad_token_id
@@ -87,7 +90,7 @@ class Classifier:
         Short texts come first, and no further micro-batch is begun after `time_limit` seconds, so that
         few long texts cannot keep many short ones waiting.
         """
-        with self._one_at_a_time:
+        with self._one_at_a_time, on(self.device):
             return self._classify(encodings, time_limit)
 
     def _classify(
@@ -166,6 +169,10 @@ class Classifier:
     @torch.inference_mode()
     def speed_up(self, max_length: int) -> None:
         """Use faster modules and no padding, each where random texts then get the same."""
+        with on(self.device):
+            self._speed_up(max_length)
+
+    def _speed_up(self, max_length: int) -> None:
         try:
             trial = Trial(self._model, self._padded, self._texts, max_length)
         except (MemoryError, torch.AcceleratorError):
@@ -179,23 +186,34 @@ class Classifier:
         library = kernels() if on_cpu and dtype == torch.bfloat16 else None
         if on_cpu and dtype in (torch.float32, torch.bfloat16):
             replaced = partial(replace_in_encoder, self._model, partial(faster, kernels=library))
-            if reason := trial.differs(replaced, self._padded, alone=True):
-                logger.info("%s keeps its own modules: %s", self.architecture, reason)
-            elif reason := trial.differs(
-                partial(Replacement, self._model, batch_invariant), self._padded, alone=True
-            ):
-                logger.info("%s keeps its own head: %s", self.architecture, reason)
+            reason = trial.differs(replaced, self._padded, alone=True)
+            if self._taken("modules", reason, "keeps its own modules"):
+                head = partial(Replacement, self._model, batch_invariant)
+                reason = trial.differs(head, self._padded, alone=True)
+                self._taken("head", reason, "keeps its own head")
         if not on_cpu:
             keep_sums_in_order()
             whole = partial(Replacement, self._model, batch_invariant_on_gpu)
-            if reason := trial.differs(whole, self._padded, alone=True):
-                logger.info("%s keeps its own products: %s", self.architecture, reason)
-        if not self._pack(trial):
+            reason = trial.differs(whole, self._padded, alone=True)
+            self._taken("products", reason, "keeps its own products")
+        packed = self._pack(trial)
+        if not packed:
             self._separate(trial)
-        elif self._packed and library:
-            self._fuse(trial, self._packed, library)
+        elif library:
+            self._fuse(trial, packed, library)
+        elif not on_cpu:
+            from .gpu import speed_up  # which nobody else needs
+
+            self._packed = speed_up(trial, packed, max_length, self._taken)
         self._tried, self._changes_itself = trial.longest, trial.changes_itself
         self._state = State(self._model)
+
+    def _taken(self, way: str, reason: str, instead: str) -> bool:
+        """Keep whether a way is taken, "" being the reason then; the log says what is done instead."""
+        self.ways[way] = reason or "taken"
+        if reason:
+            logger.info("%s %s: %s", self.architecture, instead, reason)
+        return not reason
 
     def _fuse(self, trial: Trial, packed: PackedModel, library: Kernels) -> None:
         """Have the encoder computed in one call, if it can be."""
@@ -205,11 +223,9 @@ class Classifier:
             made.append(FusedEncoder(packed, library))
             return made[0]
 
-        if reason := trial.differs(change, packed):
-            logger.info("%s keeps its own encoder: %s", self.architecture, reason)
-            return
-        made[0].stay()
-        self.attention, packed.rounds_up = f"encoder {library.name}", False
+        if self._taken("encoder", trial.differs(change, packed), "keeps its own encoder"):
+            made[0].stay()
+            self.attention, packed.rounds_up = f"encoder {library.name}", False
 
     def _separate(self, trial: Trial) -> None:
         """Keep texts apart that cannot share a micro-batch; LoadError where even alone they differ."""
@@ -235,24 +251,32 @@ class Classifier:
                     "it from drawing random numbers"
                 )
 
-    def _pack(self, trial: Trial) -> bool:
+    def _pack(self, trial: Trial) -> PackedModel | None:
         """Use no padding, if the model can do without."""
         name, attend = choose_attention(self.device, self._dtype)
+        made: list[PackedModel] = []
+        base, on_gpu = self._model.base_model, self.device.type != "cpu"
+        by_triton = on_gpu and (
+            knows_distances(base) or (name == "efficient" and sees_windows(base))
+        )
+        if by_triton:
+            from .gpu import attend_by_triton
+
+            name = "Triton"
 
         def change() -> PackedModel:
-            self._packed = PackedModel(self._model, attend, "token_type_ids" in self._inputs)
-            return self._packed
+            takes_token_types = "token_type_ids" in self._inputs
+            chosen = attend_by_triton() if by_triton else attend
+            made.append(PackedModel(self._model, chosen, takes_token_types))
+            return made[0]
 
         def forward(encodings: Sequence[Encoding]) -> torch.Tensor:
-            assert self._packed is not None
-            return self._packed.checked(encodings)
+            return made[0].checked(encodings)
 
-        if reason := trial.differs(change, forward):
-            self._packed = None
-            logger.info("%s is served with padding: %s", self.architecture, reason)
-            return False
-        self.forward, self.attention = "packed", name
-        return True
+        if not self._taken("packed", trial.differs(change, forward), "is served with padding"):
+            return None
+        self._packed, self.forward, self.attention = made[0], "packed", name
+        return made[0]
 
     def choose_token_budget(self, max_length: int) -> None:
         """Take the budget at which texts of mixed lengths are classified fastest here."""

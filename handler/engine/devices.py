@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -25,6 +26,11 @@ def choose_device(gpu_id: int | str | None) -> torch.device:
             "one; install torch's build for GPUs, or set `deviceType: cpu` in model-config.yaml"
         )
     return torch.device(f"cuda:{gpu_id}")
+
+
+def on(device: torch.device) -> AbstractContextManager[object]:
+    """Within it a GPU is the current one: Triton and graphs do not ask where tensors are."""
+    return nullcontext() if device.type == "cpu" else torch.cuda.device(device)
 
 
 def choose_precision(precision: str, device: torch.device) -> str:

@@ -34,11 +34,31 @@ def inputs_to_device(
     inputs: Mapping[str, torch.Tensor], device: torch.device, sizes: Mapping[str, int]
 ) -> dict[str, torch.Tensor]:
     """The inputs on the device; IndexError where a number is beyond its table."""
-    if device.type != "cpu":
-        for name, tensor in inputs.items():
-            if (rows := sizes.get(name)) is None:
-                continue
-            smallest, largest = map(int, tensor.aminmax())
-            if smallest < 0 or largest >= rows:
-                raise IndexError(f"{name} has {smallest} to {largest}, its table {rows} rows")
-    return {name: to_device(tensor, device) for name, tensor in inputs.items()}
+    if device.type == "cpu":
+        return dict(inputs)
+    refuse_beyond(inputs, sizes)
+    return apart(to_device(together(inputs), device), inputs)
+
+
+def refuse_beyond(inputs: Mapping[str, torch.Tensor], sizes: Mapping[str, int]) -> None:
+    """IndexError where a number is beyond its table."""
+    for name, tensor in inputs.items():
+        if (rows := sizes.get(name)) is None:
+            continue
+        smallest, largest = map(int, tensor.aminmax())
+        if smallest < 0 or largest >= rows:
+            raise IndexError(f"{name} has {smallest} to {largest}, its table {rows} rows")
+
+
+def together(inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """All inputs in one row, which is one transfer."""
+    return torch.cat([tensor.flatten() for tensor in inputs.values()])
+
+
+def apart(row: torch.Tensor, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The inputs that lie in a row, which are of the same names and shapes as these."""
+    parts = torch.split(row, [tensor.numel() for tensor in inputs.values()])
+    return {
+        name: part.view(tensor.shape)
+        for (name, tensor), part in zip(inputs.items(), parts, strict=True)
+    }

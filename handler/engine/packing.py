@@ -6,7 +6,9 @@ keyword arguments that its models hand through to that function.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -16,7 +18,7 @@ from transformers.masking_utils import AttentionMaskInterface
 
 from ..values import Encoding
 from .attention import Attend, NotPackable, Packing
-from .encoders import Relative, RelativeEncoder, knows_distances, parts_of
+from .encoders import ByBuckets, Relative, RelativeEncoder, knows_distances, parts_of
 from .kernels import NO_POSITIONS, Positions
 from .model_inputs import embedding_sizes, inputs_to_device
 
@@ -65,19 +67,20 @@ AttentionMaskInterface.register(_NAME, lambda **_: None)
 class PackedModel:
     """A sequence classification model that reads micro-batches without padding.
 
-    It changes `model`: its attention, and what its encoder gives. `packing` is that of the texts that it
-    is at.
+    It changes `model`: its attention, and what its encoder gives. `packing` and `position_ids` are those
+    of the texts that it is at.
     """
 
     def __init__(self, model: PreTrainedModel, attend: Attend, takes_token_types: bool) -> None:
         self._model = model
-        self._attend = attend
-        self._device = model.device
+        self.attend = attend
+        self.device = model.device
         self._takes_token_types = takes_token_types
         self._padding_index = padding_index(model)
-        self._sizes = embedding_sizes(model)
-        self.packing = Packing.of([1], self._device)
-        self.rounds_up = self._device.type == "cpu"
+        self.sizes = embedding_sizes(model)
+        self.packing = Packing.of([1], self.device)
+        self.position_ids = torch.zeros(1, 1, dtype=torch.int64)
+        self.rounds_up = self.device.type == "cpu"
         self.base: Any = model.base_model
         self.parts = parts_of(self.base)
         self.distances: Relative | None = None
@@ -85,11 +88,8 @@ class PackedModel:
         self._hooks: list[RemovableHandle] = []
         self._attention = model.config._attn_implementation
         if self.parts and knows_distances(self.base):
-            if self._device.type != "cpu":
-                raise NotPackable(
-                    "its attention knows distances, which only the kernels for CPUs do"
-                )
-            self.distances = Relative(self.base, self.parts)
+            kind = Relative if self.device.type == "cpu" else ByBuckets
+            self.distances = kind(self.base, self.parts)
             self._relative = RelativeEncoder(
                 self.base, self.parts, self.distances, attend, lambda: self.packing
             )
@@ -107,23 +107,35 @@ class PackedModel:
 
     def __call__(self, encodings: Sequence[Encoding]) -> torch.Tensor:
         """Logits [texts, labels], on the model's device."""
-        return self._logits(encodings, self._attend)
+        return self._logits(encodings, self.attend)
 
     def _logits(self, encodings: Sequence[Encoding], attend: Attend) -> torch.Tensor:
         texts = len(encodings)
         if self.rounds_up:
             encodings = [*encodings, *_filler(encodings)]
         lengths = [len(encoding.input_ids) for encoding in encodings]
-        self.packing = Packing.of(lengths, self._device)
+        packing = Packing.of(lengths, self.device)
+        inputs = inputs_to_device(self.read(encodings), self.device, self.sizes)
+        return self.compute(inputs, packing, attend)[:texts]
+
+    def read(self, encodings: Sequence[Encoding]) -> dict[str, torch.Tensor]:
+        """What the model is given of texts, [1, tokens] each, on the CPU."""
+        lengths = [len(encoding.input_ids) for encoding in encodings]
         input_ids = _row([encoding.input_ids for encoding in encodings])
         inputs = {"input_ids": input_ids, "position_ids": self._positions(input_ids, lengths)}
         if self._takes_token_types:
             inputs["token_type_ids"] = _row([encoding.token_type_ids for encoding in encodings])
-        inputs = inputs_to_device(inputs, self._device, self._sizes)
+        return inputs
+
+    def compute(
+        self, inputs: dict[str, torch.Tensor], packing: Packing, attend: Attend | None = None
+    ) -> torch.Tensor:
+        """Logits [texts, labels] of what `read` gave, once it is on the device."""
+        self.packing, self.position_ids = packing, inputs["position_ids"]
         # transformers' modules hand these through to `_attend`
-        through = {} if self._relative else {"attend": attend, "packing": self.packing}
+        through = {} if self._relative else {"attend": attend or self.attend, "packing": packing}
         logits: torch.Tensor = self._model(**inputs, **through).logits
-        return logits[:texts]
+        return logits
 
     def checked(self, encodings: Sequence[Encoding]) -> torch.Tensor:
         """The same; NotPackable where a layer does not call the attention that it is given."""
@@ -134,7 +146,7 @@ class PackedModel:
         def counted(*arguments: Any, **others: Any) -> torch.Tensor:
             nonlocal calls
             calls += 1
-            return self._attend(*arguments, **others)
+            return self.attend(*arguments, **others)
 
         logits = self._logits(encodings, counted)
         layers = getattr(self._model.config, "num_hidden_layers", None)
@@ -144,13 +156,14 @@ class PackedModel:
 
     def _positions(self, input_ids: torch.Tensor, lengths: list[int]) -> torch.Tensor:
         """Positions that start over at each text, [1, tokens]."""
+        of_texts = torch.tensor(lengths)
+        firsts = of_texts.cumsum(0) - of_texts
         if self._padding_index is None:
-            return torch.cat([torch.arange(length) for length in lengths])[None]
+            return (torch.arange(input_ids.shape[1]) - firsts.repeat_interleave(of_texts))[None]
         # RoBERTa and its kin count tokens that are no padding, which a text may hold too, from there on
         counted = (input_ids[0] != self._padding_index).long()
         seen = counted.cumsum(0)
-        firsts = torch.tensor([0, *lengths[:-1]]).cumsum(0)
-        before = (seen - counted)[firsts].repeat_interleave(torch.tensor(lengths))
+        before = (seen - counted)[firsts].repeat_interleave(of_texts)
         return ((seen - before) * counted + self._padding_index)[None]
 
     def undo(self) -> None:
@@ -178,7 +191,9 @@ class PackedModel:
             return hidden[0][:, None]
         self._refuse_others(hidden)
         if pools_mean(self._model):
-            means = torch.segment_reduce(hidden[0].float(), "mean", lengths=starts.diff())
+            means = torch.segment_reduce(
+                hidden[0].float(), "mean", lengths=starts.diff(), unsafe=True
+            )
             return means.to(hidden.dtype)[:, None]
         return hidden[0, starts[:-1]][:, None]
 
@@ -245,4 +260,5 @@ def _filler(encodings: Sequence[Encoding]) -> list[Encoding]:
 
 
 def _row(rows: Sequence[Sequence[int]]) -> torch.Tensor:
-    return torch.tensor([[token for row in rows for token in row]])
+    whole = array("q", chain.from_iterable(rows))  # four times as fast as a list
+    return torch.frombuffer(whole, dtype=torch.int64)[None]

@@ -17,6 +17,7 @@ from transformers import BertConfig
 
 import tiny
 from handler.engine import Classifier
+from handler.engine.gpu.graphs import Graphs
 from handler.text import Tokenizer
 from handler.values import Encoding, Text
 
@@ -25,7 +26,7 @@ from .checks import Check, Checks, Figures, Found
 
 _REPEATS = {"cuda": 7, "cpu": 1}
 _TOKENS = {"cuda": 131_072, "cpu": 1_024}  # of one call
-_ALONE = (1, 2, 4, 8)  # texts whose latency is measured
+_ALONE = (1, 2, 4, 8, 16)  # texts whose latency is measured
 _SHORT = 16  # tokens of each
 _LATENCIES = {"cuda": 100, "cpu": 5}
 
@@ -34,6 +35,7 @@ def checks(device: torch.device) -> Checks:
     sizes = ("base", "large") if device.type == "cuda" else ("tiny",)
     for size in sizes:
         engines = Engines(size, device)
+        yield Check(f"BERT-{size}: the ways that are taken", partial(ways, engines))
         yield Check(f"BERT-{size}: a few short texts", partial(latency, engines))
         for name, lengths in workloads(_TOKENS[device.type]).items():
             yield Check(f"BERT-{size}: {name}", partial(throughput, engines, lengths))
@@ -67,8 +69,10 @@ class Engines:
             # a CPU may have no compiler
             model.compile(dynamic=True, backend="inductor" if on_gpu else "aot_eager")
         classifier = Classifier(model, self.device, pad_token_id=0)
-        if way == "packed":
+        if way in ("packed", "launched"):
             classifier.speed_up(models.LONGEST)
+        if way == "launched" and isinstance(forward := classifier._packed, Graphs):
+            classifier._packed = forward.packed
         return classifier
 
 
@@ -140,15 +144,34 @@ def in_turns(engines: Engines, lengths: list[int], ways: Sequence[str]) -> Figur
     }
 
 
-def latency(engines: Engines) -> Found:
-    """Milliseconds of a few short texts, median, packed."""
+def ways(engines: Engines) -> Found:
+    """Which ways are taken and why others are not, how long it takes to find out, and memory."""
+    start = time.monotonic()
     classifier = engines["packed"]
-    found = {}
+    seconds = time.monotonic() - start
+    on_gpu = engines.device.type == "cuda"
+    memory = torch.cuda.memory_reserved(engines.device) if on_gpu else 0
+    shown = ", ".join(f"{way}: {found}" for way, found in classifier.ways.items())
+    return Found(
+        f"{shown}; {classifier.attention}, {seconds:.1f} s to load, {memory / 2**20:,.0f} MiB",
+        {"ways": classifier.ways, "seconds": seconds, "memory_bytes": memory},
+    )
+
+
+def latency(engines: Engines) -> Found:
+    """Milliseconds of a few short texts, median, packed; by graphs and launched kernel by kernel."""
+    ways = ("packed", "launched") if engines.device.type == "cuda" else ("packed",)
+    found: dict[str, dict[int, float]] = {way: {} for way in ways}
     for texts in _ALONE:
         some = models.texts([_SHORT] * texts)
-        taken = [timed(partial(classifier, some)) for _ in range(_LATENCIES[engines.device.type])]
-        found[texts] = 1_000 * statistics.median(taken)
-    shown = ", ".join(f"{texts}: {ms:.2f}" for texts, ms in found.items())
+        for way, milliseconds in found.items():
+            call = partial(engines[way], some)
+            taken = [timed(call) for _ in range(_LATENCIES[engines.device.type])]
+            milliseconds[texts] = 1_000 * statistics.median(taken)
+    shown = "; ".join(
+        f"{way} {', '.join(f'{texts}: {ms:.2f}' for texts, ms in each.items())}"
+        for way, each in found.items()
+    )
     return Found(f"ms for so many texts of {_SHORT} tokens: {shown}", {"milliseconds": found})
 
 

@@ -32,7 +32,12 @@ _LENGTHS = {
     "cpu": (1, 17, 64),
 }
 _NEIGHBOURS = {
-    "cuda": {"short ones": (2, 3, 5, 7) * 8, "long ones": (512, 400, 511, 300) * 4},
+    # those of the first are in one graph with it, of the last in none
+    "cuda": {
+        "few": (3,),
+        "short ones": (2, 3, 5, 7) * 8,
+        "long ones": (512, 400, 511, 300) * 4,
+    },
     "cpu": {"short ones": (2, 3), "long ones": (90,)},
 }
 _MOVED = 0.02  # by so much neighbours may move a probability where texts are padded
@@ -86,11 +91,12 @@ def logits(folder: Path, precision: str, device: torch.device) -> Found:
     figures: Figures = {
         "forward": classifier.forward,
         "attention": classifier.attention,
+        "ways": classifier.ways,
         "relative_difference": far,
         **_beside_others(classifier, model.config.vocab_size),
     }
     shown = ", ".join(f"{way} {value:.1e}" for way, value in far.items())
-    return Found(f"{shown}; beside others {_bits(figures)}", figures)
+    return Found(f"{shown}; beside others {_bits(figures)}{_refused(classifier)}", figures)
 
 
 def base_bits(precision: str, device: torch.device) -> Found:
@@ -102,9 +108,10 @@ def base_bits(precision: str, device: torch.device) -> Found:
     figures = {
         "forward": classifier.forward,
         "attention": classifier.attention,
+        "ways": classifier.ways,
         **_beside_others(classifier, 30_000),
     }
-    return Found(f"{classifier.forward}, {_bits(figures)}", figures)
+    return Found(f"{classifier.forward}, {_bits(figures)}{_refused(classifier)}", figures)
 
 
 def whole_way(
@@ -215,6 +222,12 @@ def _bits(figures: Figures) -> str:
     parts = (f"{which} {count}" for which, count in changed.items() if count)
     largest = max(figures["largest_shift"].values())
     return f"other bits of {figures['texts']} ({', '.join(parts)}), moved by {largest:.1e}"
+
+
+def _refused(classifier: Classifier) -> str:
+    """The ways that were tried and are not taken."""
+    some = (f"; {way}: {found}" for way, found in classifier.ways.items() if found != "taken")
+    return "".join(some)
 
 
 def _far(found: torch.Tensor, expected: torch.Tensor) -> float:

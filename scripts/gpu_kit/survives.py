@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.profiler import ProfilerActivity, profile, record_function
 
 import tiny
 from handler import checksums
@@ -22,12 +24,17 @@ from handler.metrics import Metrics
 from handler.values import Encoding
 
 from . import models
-from .checks import Check, Checks, Found, Wrong
+from .checks import Check, Checks, Found, Impossible, Wrong
 from .paths import ROOT, kit_environment
 
 _LEFT = 3 << 30  # bytes of GPU memory that the others leave to us
 _PIECE = 2 << 20  # the smallest that torch asks a GPU for
 _TIMEOUT = 180
+# what makes the CPU wait for a GPU
+_WAITING = {
+    *("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize"),
+    *("cudaMemcpy", "cudaMemcpyToSymbol", "cudaFree", "cudaMalloc"),
+}
 _ENDS_WITH = 1  # a status after which TorchServe starts another worker
 
 
@@ -36,6 +43,10 @@ def checks(device: torch.device, root: Path) -> Checks:
     yield Check("a text that no memory holds", partial(too_large, device))
     yield Check("an error that ends the worker", partial(fatal_error, device, root / "fatal"))
     yield Check("two workers on one GPU", partial(two_workers, device))
+    for settings in ("", "expandable_segments:True"):
+        name = f"memory over many texts{', ' * bool(settings)}{settings.partition(':')[0]}"
+        yield Check(name, partial(long_lived, device, settings))
+    yield Check("what the CPU waits for", partial(waiting, device))
 
 
 def out_of_memory(device: torch.device) -> Found:
@@ -153,6 +164,43 @@ def two_workers(device: torch.device) -> Found:
     )
 
 
+def long_lived(device: torch.device, settings: str) -> Found:
+    """Memory of a GPU after each tenth of many texts of random lengths: as much as after warming up."""
+    found = _result(_start(ROOT, "endure", device, PYTORCH_CUDA_ALLOC_CONF=settings))
+    reserved, allocated = found["reserved_bytes"], found["allocated_bytes"]
+    text = (
+        f"{found['texts']:,} texts, {found['texts'] / found['seconds']:,.0f} texts/s, "
+        f"{reserved[0] / 2**20:,.0f} MiB after warm-up, {max(reserved) / 2**20:,.0f} at most"
+    )
+    if max(reserved) > reserved[0] or max(allocated) > allocated[0]:
+        raise Wrong(f"memory grows: {text}, tensors {allocated[0]:,} to {max(allocated):,} bytes")
+    return Found(text, found)
+
+
+def waiting(device: torch.device) -> Found:
+    """In a batch of many micro-batches the CPU waits for the GPU once, by the profiler's account."""
+    if device.type == "cpu":
+        raise Impossible("nothing is waited for on a CPU")
+    classifier = models.classifier(device)
+    classifier.warm_up(models.LONGEST)
+    texts = models.texts([16, 128, 512, 3, 200] * 400)
+    classifier(texts)
+    both = [ProfilerActivity.CPU, ProfilerActivity.CUDA]
+    with profile(activities=both) as seen, record_function("a batch"):
+        classifier(texts)
+    events = seen.events()
+    batch = next(event for event in events if event.name == "a batch").time_range
+    counts = Counter(
+        event.name
+        for event in events
+        if event.name in _WAITING and batch.start <= event.time_range.start <= batch.end
+    )
+    graphs = sum(event.name == "cudaGraphLaunch" for event in events)
+    if sum(counts.values()) != 1:
+        raise Wrong(f"the CPU waits for the GPU {dict(counts)} times")
+    return Found(f"{dict(counts)}, {graphs} graphs replayed", {**counts, "graphs": graphs})
+
+
 def lay_out(model: Path, archive: Path) -> Path:
     """An archive as a worker finds it, unpacked; made with nothing but torch and transformers."""
     shutil.rmtree(archive, ignore_errors=True)
@@ -164,10 +212,11 @@ def lay_out(model: Path, archive: Path) -> Path:
     return archive
 
 
-def _start(first: Path, what: str, device: torch.device) -> subprocess.Popen[str]:
+def _start(first: Path, what: str, device: torch.device, **variables: str) -> subprocess.Popen[str]:
     """A process of worker.py that finds `handler` in the folder `first`."""
     environment = {
         **kit_environment(first),
+        **variables,
         "PYTHONDONTWRITEBYTECODE": "1",  # an archive stays as it is
     }
     if device.type == "cpu":

@@ -1,11 +1,12 @@
 """A process of its own, for what ends one and for what takes two.
 
-python -m gpu_kit.worker fatal|classify DEVICE FOLDER
+python -m gpu_kit.worker fatal|classify|endure DEVICE FOLDER
 """
 
 from __future__ import annotations
 
 import json
+import random
 import sys
 import time
 from collections.abc import Sequence
@@ -33,7 +34,9 @@ class Context(SimpleNamespace):
 
 def main() -> None:
     what, device, folder = sys.argv[1:]
-    {"fatal": fatal, "classify": classify}[what](torch.device(device), Path(folder))
+    {"fatal": fatal, "classify": classify, "endure": endure}[what](
+        torch.device(device), Path(folder)
+    )
 
 
 def fatal(device: torch.device, archive: Path) -> None:
@@ -83,6 +86,33 @@ def classify(device: torch.device, _: Path) -> None:
         "logits": logits.tolist(),
         "texts_per_second": count / taken,
         "memory_bytes": torch.cuda.memory_reserved(device) if on_gpu else 0,
+    }
+    print(json.dumps(result))
+
+
+def endure(device: torch.device, _: Path) -> None:
+    """Classify many texts of random lengths in batches of random sizes; print memory at each tenth."""
+    on_gpu = device.type == "cuda"
+    classifier = models.classifier(device)
+    classifier.warm_up(models.LONGEST)
+    chance = random.Random(0)
+    pool = models.texts([min(512, int(chance.lognormvariate(4.0, 0.8)) + 3) for _ in range(20_000)])
+    total, count, start = (1_000_000 if on_gpu else 50), 0, time.monotonic()
+    reserved, allocated = [], []
+    for tenth in range(11):
+        while count < total * tenth / 10:
+            size = int(10 ** chance.uniform(0, 3.5)) if on_gpu else 5
+            _logits, problems = classifier(chance.sample(pool, size))
+            count += size
+            if any(problems):
+                sys.exit("texts were not answered")
+        reserved.append(torch.cuda.memory_reserved(device) if on_gpu else 0)
+        allocated.append(torch.cuda.memory_allocated(device) if on_gpu else 0)
+    result = {
+        "texts": count,
+        "seconds": time.monotonic() - start,
+        "reserved_bytes": reserved,
+        "allocated_bytes": allocated,
     }
     print(json.dumps(result))
 

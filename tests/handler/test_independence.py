@@ -9,8 +9,9 @@ import handler
 HANDLER = Path(handler.__file__).parent
 MODULES = sorted(HANDLER.rglob("*.py"))
 ALLOWED = {"handler", "torch", "transformers"} | set(sys.stdlib_module_names)
-# what TorchServe's own worker has imported already, or none; captum is for explanations alone
-OPTIONAL = {"captum", "orjson", "ts"}
+# what TorchServe's own worker has imported already, or none; captum is for explanations alone, and Triton
+# comes with torch for GPUs
+OPTIONAL = {"captum", "orjson", "triton", "ts"}
 
 
 def imported(path: Path) -> set[str]:
@@ -36,6 +37,7 @@ def test_the_handler_is_imported_without_the_rest_of_the_project(tmp_path: Path)
     block = (
         "import sys; sys.modules |= dict.fromkeys(('bertserve', 'captum', 'orjson')); "
         "import handler.bert_handler, handler.wire.json_writer as encoding; "
+        "assert 'handler.engine.gpu' not in sys.modules; "
         "assert encoding.to_json({'\u00e4': [0.1, None]}) == '{\"\u00e4\":[0.1,null]}'.encode()"
     )
     subprocess.run(

@@ -172,6 +172,7 @@ def test_describe_says_what_is_loaded(model_dir: Path) -> None:
         "precision": "float32",
         "forward": "packed",
         "attention": choose_attention(CPU, torch.float32)[0],
+        "ways": {"modules": "taken", "head": "taken", "packed": "taken"},
         "device": "cpu",
         "threads": 1,
         "token_budget": 512,

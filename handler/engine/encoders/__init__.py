@@ -6,7 +6,7 @@ relative_encoder  DeBERTa's and MPNet's, whose attention knows distances, on tex
 """
 
 from .parts import NORMS, PRODUCTS, TILE, Columns, Parts, parts_of
-from .positions import Absolute, Relative, Rotary, knows_distances
+from .positions import Absolute, ByBuckets, Relative, Rotary, knows_distances, sees_windows
 from .relative_encoder import RelativeEncoder
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "PRODUCTS",
     "TILE",
     "Absolute",
+    "ByBuckets",
     "Columns",
     "Parts",
     "Relative",
@@ -21,4 +22,5 @@ __all__ = [
     "Rotary",
     "knows_distances",
     "parts_of",
+    "sees_windows",
 ]

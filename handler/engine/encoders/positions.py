@@ -85,6 +85,7 @@ class Relative(_Tabled):
         super().__init__()
         look = _mpnet if hasattr(base.encoder, "relative_attention_bias") else _deberta
         self.scaling, self._buckets, self._tables = look(base, parts)
+        self._device = base.device
 
     def _made(self, longest: int) -> list[Positions]:
         rows = self._buckets(torch.arange(1 - longest, longest + _BEYOND + 1))
@@ -107,6 +108,17 @@ class Relative(_Tabled):
         for name, table in kept.items():
             setattr(positions, name, table.data_ptr())
         positions.kept = kept  # what it points to
+        return positions
+
+
+class ByBuckets(Relative):
+    """The same as the kernel for GPUs reads it: tables as they are, and the bucket of each distance."""
+
+    def _laid_out(self, tables: _Tables, rows: torch.Tensor) -> Positions:
+        named = {"bias": tables.bias, "keys": tables.keys, "queries": tables.queries}
+        some = {name: table.contiguous() for name, table in named.items() if table is not None}
+        positions = Positions(window=-1, distances=len(rows), nearest=self._longest - 1)
+        positions.kept = {**some, "rows": rows.to(self._device, torch.int32)}
         return positions
 
 
@@ -145,6 +157,11 @@ class Rotary(_Tabled):
 def knows_distances(base: Any) -> bool:
     """Whether a model's attention does."""
     return base.config.model_type in ("deberta-v2", "mpnet")
+
+
+def sees_windows(base: Any) -> bool:
+    """Whether some layers of a model see the neighbours of a token alone."""
+    return getattr(base.config, "sliding_window", None) is not None
 
 
 def _mpnet(base: Any, parts: Parts) -> tuple[float, Buckets, list[_Tables]]:
