@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import platform
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,7 +122,11 @@ class Kernels:
 
     def __init__(self, name: str, path: Path) -> None:
         self.name = name
-        self._library = ctypes.CDLL(str(path))
+        try:
+            self._library = ctypes.CDLL(str(path))
+        except OSError:
+            _offer_openmp()
+            self._library = ctypes.CDLL(str(path))
         for function, arguments in _ARGUMENTS.items():
             getattr(self._library, function).argtypes = arguments
             getattr(self._library, function).restype = None
@@ -301,6 +306,15 @@ def quantize(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Te
     scales = weight.float().abs().amax(dim=1).clamp(min=1e-30) / 127
     whole = (weight.float() / scales[:, None]).round().to(torch.int8)
     return whole, scales, -128 * whole.sum(dim=1, dtype=torch.int32)
+
+
+def _offer_openmp() -> None:
+    """Have what is opened next find torch's OpenMP, which its wheels for aarch64 keep to themselves."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        *_, path = line.split(maxsplit=5)
+        if "torch" in path and Path(path).name.startswith("libgomp"):
+            ctypes.CDLL(path, os.RTLD_GLOBAL | os.RTLD_NOLOAD)
+            return
 
 
 def lacking(build: Build) -> list[str]:

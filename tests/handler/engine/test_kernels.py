@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 from pathlib import Path
 
 import pytest
@@ -156,3 +158,24 @@ def test_the_best_build_is_opened_and_none_is_no_error(
     assert kernels(tmp_path) is not None
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     assert opened.kernels.__wrapped__(FOLDER) is None
+
+
+@needs_kernels
+def test_openmp_that_torch_keeps_to_itself_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which the first that is opened cannot see, as with torch's wheels for aarch64."""
+    library, asked, really = kernels(), list[tuple[str, int]](), ctypes.CDLL
+    assert library is not None
+
+    def open_library(path: str, mode: int = ctypes.DEFAULT_MODE) -> ctypes.CDLL:
+        asked.append((path, mode))
+        if len(asked) == 1:
+            raise OSError("undefined symbol: GOMP_parallel")
+        return really(path, mode)
+
+    monkeypatch.setattr(ctypes, "CDLL", open_library)
+    path = FOLDER / f"{library.name}.so"
+    Kernels(library.name, path)
+    (first, _), (of_torch, mode), (second, _) = asked
+    assert first == second == str(path)
+    assert Path(of_torch).name.startswith("libgomp")
+    assert mode == os.RTLD_GLOBAL | os.RTLD_NOLOAD
