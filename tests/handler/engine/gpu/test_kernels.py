@@ -195,7 +195,7 @@ def test_attention_that_knows_distances(
         parameter.data += 0.2 * torch.randn_like(parameter)
     texts = [
         Encoding(torch.randint(2, 50, (length,)).tolist(), [0] * length, truncated=False)
-        for length in (3, 1, 150, 65, 9)
+        for length in (3, 1, 70)
     ]
     with torch.inference_mode():
         expected, _ = Classifier(model, torch.device("cpu"), 0)(texts)
