@@ -41,6 +41,7 @@ def application(find: Callable[[], Server], *, manage: bool) -> Starlette:
             yield
         finally:
             counting.cancel()
+            quality.end()
             await rollouts.end()
 
     return Starlette(

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .replies import refusal
 
-COOKIE = "bertserve-console"
+COOKIE = "bertserve-console-"  # and something of each: browsers keep no port in mind
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -52,6 +52,7 @@ class Guard:
         self._app = app
         self._token: str | None = token
         self._session = secrets.token_urlsafe(32)
+        self._name = COOKIE + secrets.token_hex(4)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
@@ -96,7 +97,7 @@ class Guard:
         opens = request.url.path == "/" and request.headers.get("Sec-Fetch-Dest") == "document"
         if site not in _ITSELF and not opens:
             return "another page asks, and this console answers to its own alone"
-        shown = request.cookies.get(COOKIE, "")
+        shown = request.cookies.get(self._name, "")
         if enters or hmac.compare_digest(shown.encode(), self._session.encode()):
             return None
         return (
@@ -105,7 +106,7 @@ class Guard:
         )
 
     def _cookie(self) -> str:
-        return f"{COOKIE}={self._session}; Path=/; HttpOnly; SameSite=Strict"
+        return f"{self._name}={self._session}; Path=/; HttpOnly; SameSite=Strict"
 
 
 def _is_ours(headers: Headers) -> bool:

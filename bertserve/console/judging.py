@@ -47,6 +47,7 @@ class Quality:
     def __init__(self, find: Find) -> None:
         self._find = find
         self._busy = threading.Lock()
+        self._kept: ExitStack | None = None
         self._judged: Judged | None = None
         self._report = ""
         self.shown = Posted({"state": "idle"})
@@ -77,8 +78,13 @@ class Quality:
                         )
                     await run_in_threadpool(written.write, chunk)
             self.shown.post({"state": "running", "file": file, "done": 0, "of": 0})
-            kept = undone.pop_all()
+            self._kept = kept = undone.pop_all()
             threading.Thread(target=self._judge, args=[asked, path, kept], daemon=True).start()
+
+    def end(self) -> None:
+        """Leave nothing of a file that is being judged."""
+        if self._kept:
+            self._kept.close()
 
     def _judge(self, asked: _Asked, path: Path, kept: ExitStack) -> None:
         # as it is left where nobody foresaw what goes wrong; Python tells that on standard error

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import Callable, Mapping
@@ -25,7 +26,7 @@ from ..errors import ConfigError
 from ..serving import Server
 from ..versions import Limits, Versions, former_defaults, rollback
 from .live import Posted
-from .replies import Json, asked, events
+from .replies import Json, asked, events, refusal
 
 Find = Callable[[], Server]
 _CODE = (
@@ -35,11 +36,16 @@ _CODE = (
 _LONGEST_LINE = 16 << 20  # bytes
 
 
+class UnderWay(ConfigError):
+    """A rollout is, and there is one at a time."""
+
+
 class Rollouts:
     """One rollout at a time, and what is known of the last."""
 
     def __init__(self, find: Find) -> None:
         self._find = find
+        self._is_under_way = False
         self._process: Process | None = None
         self._following: asyncio.Task[None] | None = None
         self.shown = Posted({"state": "idle"})
@@ -49,11 +55,13 @@ class Rollouts:
         server = self._find()
         versions = Versions(server)
         served = {(model.name, model.version) for model in versions.all()}
+        archives, problems = versions.offered()
         return {
             "archives": [
                 {"file": each.path.name, "name": each.name, "version": each.version}
-                for each in versions.offered()
+                for each in archives
             ],
+            "problems": problems,
             "former": {
                 name: version
                 for name, version in former_defaults(server).items()
@@ -62,11 +70,19 @@ class Rollouts:
         }
 
     async def start(self, body: Mapping[str, Any]) -> None:
-        """Begin; ConfigError where one is under way, or the archive is not offered."""
-        if self._process:
-            raise ConfigError("a rollout is under way; wait for it, or stop it")
+        """Begin; UnderWay where one is, ConfigError where the archive is not offered."""
+        if self._is_under_way:
+            raise UnderWay("a rollout is under way; wait for it, or stop it")
+        self._is_under_way = True  # before anything is waited for: two may ask at once
+        try:
+            await self._start(body)
+        except BaseException:
+            self._is_under_way = False
+            raise
+
+    async def _start(self, body: Mapping[str, Any]) -> None:
         server = self._find()
-        offered = await run_in_threadpool(Versions(server).offered)
+        offered, _ = await run_in_threadpool(Versions(server).offered)
         file = body.get("file")
         archive = next((each for each in offered if each.path.name == file), None)
         if archive is None:
@@ -79,8 +95,6 @@ class Rollouts:
             "labels_changed": _number(body, "labels_changed", Limits.labels_changed),
             "slowdown": _number(body, "slowdown", Limits.slowdown),
         }
-        begun = {"state": "running", "name": archive.name, "version": archive.version, "steps": []}
-        self.shown.post(begun)
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-c", _CODE, str(os.getpid())),
@@ -90,6 +104,8 @@ class Rollouts:
             start_new_session=True,  # a Ctrl-C on the terminal is the console's, which passes it on
             limit=_LONGEST_LINE,
         )
+        begun = {"state": "running", "name": archive.name, "version": archive.version, "steps": []}
+        self.shown.post(begun)
         self._following = asyncio.create_task(self._follow(self._process, spec))
 
     async def _follow(self, process: Process, spec: Mapping[str, Any]) -> None:
@@ -104,10 +120,12 @@ class Rollouts:
                 last = text or last
                 continue
             ended = self._heard(json.loads(text)) or ended
-        await process.wait()
-        if not ended:
+        status = await process.wait()
+        if status == -signal.SIGTERM:  # before it had begun anything, or it would have undone that
+            self._heard({"stopped": True})
+        elif not ended:
             self.shown.post({**self.shown.value, "state": "failed", "error": {"message": last}})
-        self._process = None
+        self._process, self._is_under_way = None, False
 
     def _heard(self, said: dict[str, Any]) -> bool:
         """Show what the process says; whether it was the last thing."""
@@ -147,7 +165,10 @@ def routes(rollouts: Rollouts, find: Find) -> list[BaseRoute]:
         return Json(await run_in_threadpool(rollouts.offered))
 
     async def start(request: Request) -> Response:
-        await rollouts.start(await asked(request))
+        try:
+            await rollouts.start(await asked(request))
+        except UnderWay as error:
+            return refusal(409, "under_way", str(error))
         return Json({"started": True})
 
     async def stop(_: Request) -> Response:

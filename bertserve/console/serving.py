@@ -33,7 +33,8 @@ class Models:
         """The server's address, and every version."""
         server = self._find()
         versions = Versions(server)
-        found, canaries = server.models(), versions.canaries()
+        # it is looked again soon: nothing is tried again until then
+        found, canaries = server.models(timeout=_EVERY, deadline=0), versions.canaries()
         described = {_key(server, model): self._describe(server, model) for model in found}
         self._described = {key: value for key, value in described.items() if value}
         return {

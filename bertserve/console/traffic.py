@@ -37,7 +37,8 @@ class Traffic:
         return {"versions": [asdict(each) for each in self._counted.told()]}
 
     def _count(self) -> None:
-        self._counted.add(Metrics(self._find().addresses.metrics))
+        # a worker tells of itself as soon as it has loaded its model
+        self._counted.add(Metrics(self._find().addresses.metrics, may_be_empty=False))
 
     async def keep_counting(self) -> None:
         """Go on for ever, so that there is an hour to show to whoever comes."""

@@ -20,7 +20,7 @@ from .management import CHANGING, LOADING, change, scaling
 from .server import Server, find, known_addresses
 from .starting import start
 from .state import alone
-from .store import StoredArchive, distrust, stored_archives, version_key
+from .store import StoredArchive, distrust, look_through, version_key
 from .workers import read_written_off, slots
 
 __all__ = [
@@ -34,12 +34,12 @@ __all__ = [
     "distrust",
     "find",
     "known_addresses",
+    "look_through",
     "read_config",
     "read_written_off",
     "scaling",
     "slots",
     "start",
-    "stored_archives",
     "usual_config",
     "version_key",
 ]

@@ -118,9 +118,10 @@ class Server:
         """What says how its workers really are."""
         return judge(Path(self.scratch) / HEARTBEATS)
 
-    def models(self) -> list[Model]:
-        """Every version that it serves, with what its workers really are."""
-        return truth(self.described(), self.judge(), read_written_off(Path(self.directory)))
+    def models(self, **options: Any) -> list[Model]:
+        """Every version that it serves, with what its workers really are; options are a client's."""
+        described = self._described(**options)
+        return truth(described, self.judge(), read_written_off(Path(self.directory)))
 
     def described(self) -> list[Model]:
         """The same in TorchServe's words."""

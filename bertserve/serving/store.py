@@ -51,6 +51,18 @@ def stored_archives(store: Path, name: str | None = None) -> list[StoredArchive]
     return archives if name is None else _renamed(archives, name)
 
 
+def look_through(store: Path) -> tuple[list[StoredArchive], list[str]]:
+    """The archives of a model store that can be read, and of each other one why it cannot."""
+    found, problems = [], []
+    for path in sorted(store.glob("*.mar")):
+        if not path.name.startswith("."):
+            try:
+                found.append(_read(path))
+            except (PackageError, ServerError) as error:
+                problems.append(str(error))
+    return found, problems
+
+
 def _renamed(archives: Sequence[StoredArchive], name: str) -> list[StoredArchive]:
     """Versions of one model under another name, which TorchServe serves them as."""
     names = sorted({archive.name for archive in archives})

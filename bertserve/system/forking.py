@@ -2,7 +2,7 @@
 
 It needs nothing but Python, for what it runs has an archive's packages in its path and not ours. Each
 message of the socket asks for one program, see `Forkserver.started`, and brings its standard input,
-output and error.
+output and error, and a pipe for its process id, which is closed when it has ended.
 """
 
 from __future__ import annotations
@@ -54,13 +54,14 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that end
     myself = os.getpid()
     while True:
-        message, passed, _, _ = socket.recv_fds(control, LONGEST, STREAMS)
+        message, passed, _, _ = socket.recv_fds(control, LONGEST, STREAMS + 1)
         if not message:
             return
         if os.fork() == 0:
             control.close()
-            for number, stream in enumerate(passed):
+            for number, stream in enumerate(passed[:STREAMS]):
                 os.dup2(stream, number)
+            os.write(passed[STREAMS], b"%d\n" % os.getpid())
             become(myself, *json.loads(message))
         for each in passed:
             os.close(each)

@@ -11,10 +11,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from io import FileIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -60,31 +63,57 @@ class Forkserver:
 
         `folder` is its working directory and its PYTHONPATH; it writes no bytecode there.
         """
-        with tempfile.TemporaryFile("w+") as lines, tempfile.TemporaryFile("w+") as errors:
+        with ExitStack() as stack:
+            lines, output, errors = (
+                stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(3)
+            )
             lines.write(given)
             lines.seek(0)
-            with self.started(
-                script, *arguments, folder=folder, given=lines, errors=errors
-            ) as output:
-                said = output.read()
+            streams = [each.fileno() for each in (lines, output, errors)]
+            with self._program(script, arguments, folder, streams) as running:
+                running.readall()
+            output.seek(0)
             errors.seek(0)
-            return said, errors.read()
+            return output.read(), errors.read()
 
     @contextlib.contextmanager
     def started(
         self, script: Path, *arguments: str, folder: Path, given: IO[str], errors: IO[str]
     ) -> Iterator[IO[str]]:
-        """A Python program's standard output, to be read while it runs; it ends when the program does.
+        """A Python program's standard output, to be read while it runs; it does not outlive the block.
 
         `given` is a file for its standard input, `errors` one for what it says.
         """
-        asked = json.dumps([str(folder), str(script), arguments]).encode()
         reading, writing = os.pipe()
-        with os.fdopen(reading, encoding="utf-8") as output:
+        with os.fdopen(reading, encoding="utf-8") as output, ExitStack() as stack:
             try:
-                passed = [given.fileno(), writing, errors.fileno()]
-                with contextlib.suppress(OSError):  # it was killed: the program has said nothing
-                    socket.send_fds(self._control, [asked], passed)
+                streams = [given.fileno(), writing, errors.fileno()]
+                running = stack.enter_context(self._program(script, arguments, folder, streams))
             finally:
                 os.close(writing)
+            stack.callback(_end, running)
             yield output
+
+    @contextlib.contextmanager
+    def _program(
+        self, script: Path, arguments: Sequence[str], folder: Path, streams: Sequence[int]
+    ) -> Iterator[FileIO]:
+        """Start one; what can be read is its process id, and the end when it has ended."""
+        asked = json.dumps([str(folder), str(script), arguments]).encode()
+        reading, writing = os.pipe()
+        with FileIO(reading) as running:
+            try:
+                with contextlib.suppress(OSError):  # it was killed: the program has said nothing
+                    socket.send_fds(self._control, [asked], [*streams, writing])
+            finally:
+                os.close(writing)
+            yield running
+
+
+def _end(running: FileIO) -> None:
+    """Kill a program that has not ended."""
+    started = running.readline()
+    os.set_blocking(running.fileno(), False)
+    if started and running.read() is None:  # else that is the end
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(started), signal.SIGKILL)

@@ -15,6 +15,7 @@ from ..errors import ServerError
 from ..handler.errors import SERIOUS
 
 _OK = ("ok", "partial")
+_MODE = "config.properties needs metrics_mode=prometheus"
 Labels = dict[str, str]
 
 
@@ -40,20 +41,21 @@ class Observed:
 class Metrics:
     """The metrics of a server at one moment."""
 
-    def __init__(self, address: str) -> None:
-        """Read them; ServerError where they cannot be."""
+    def __init__(self, address: str, *, may_be_empty: bool = True) -> None:
+        """Read them; ServerError where they cannot be, or are none though there should be some."""
         try:
             response = httpx.get(f"{address}/metrics", trust_env=False, timeout=10)
             response.raise_for_status()
         except httpx.HTTPError as error:
             raise ServerError(
-                f"{address} shows no metrics ({type(error).__name__}); "
-                "config.properties needs metrics_mode=prometheus"
+                f"{address} shows no metrics ({type(error).__name__}); {_MODE}"
             ) from error
         self._samples: defaultdict[str, list[tuple[Labels, float]]] = defaultdict(list)
         for family in text_string_to_metric_families(response.text):
             for sample in family.samples:
                 self._samples[_plain(sample.name)].append((sample.labels, sample.value))
+        if not (self._samples or may_be_empty):
+            raise ServerError(f"{address} shows no metrics; {_MODE}")
 
     def total(self, name: str, **labels: str) -> float:
         """The sum of all samples of a metric that have these labels."""

@@ -32,10 +32,10 @@ from ..serving import (
     StoredArchive,
     change,
     distrust,
+    look_through,
     read_written_off,
     scaling,
     slots,
-    stored_archives,
     version_key,
 )
 from ..system import appearing
@@ -108,16 +108,16 @@ class Versions:
             ) from error
         return target
 
-    def offered(self) -> list[StoredArchive]:
-        """The archives of the model store that are not served, of each name the newest first."""
+    def offered(self) -> tuple[list[StoredArchive], list[str]]:
+        """The archives of the model store that are not served, of each name the newest first.
+
+        And why others cannot be read, a sentence each: somebody may be copying one.
+        """
         served = {(model.name, model.version) for model in self.all()}
-        found = [
-            each
-            for each in stored_archives(self.model_store)
-            if (each.name, each.version) not in served
-        ]
+        readable, problems = look_through(self.model_store)
+        found = [each for each in readable if (each.name, each.version) not in served]
         newest_first = sorted(found, key=lambda each: version_key(each.version), reverse=True)
-        return sorted(newest_first, key=lambda each: each.name)
+        return sorted(newest_first, key=lambda each: each.name), problems
 
     def scale(self, name: str, version: str | None, workers: int, *, wait: bool = True) -> Model:
         """Have so many workers, one at least; and wait for them, unless told not to."""

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,29 @@ def test_a_program_has_its_own_arguments_folder_path_and_streams(
     assert output == f'[["a", "b c"], "{folder}", "{folder}", "__main__", true, "\\u00e4\\n"]\n'
     assert errors == f"{folder}\n"
     assert not (tmp_path / "__pycache__").exists()
+
+
+def test_nobody_waits_for_what_a_program_leaves_behind(python: Forkserver, tmp_path: Path) -> None:
+    text = """
+import subprocess
+left = subprocess.Popen(["sleep", "600"])
+print(left.pid)
+"""
+    output, _ = python.run(script(tmp_path, text), folder=tmp_path)
+    os.kill(int(output), signal.SIGKILL)  # it is there still
+
+
+def test_a_program_does_not_outlive_its_block(python: Forkserver, tmp_path: Path) -> None:
+    program, pid = script(tmp_path, SLEEPS), tmp_path / "pid"
+    with (
+        tempfile.TemporaryFile("w+") as given,
+        tempfile.TemporaryFile("w+") as errors,
+        pytest.raises(KeyboardInterrupt),
+        python.started(program, folder=tmp_path, given=given, errors=errors),
+    ):
+        wait_until(lambda: pid.exists() and pid.read_text())
+        raise KeyboardInterrupt
+    wait_until(lambda: not psutil.pid_exists(int(pid.read_text())))
 
 
 def test_programs_know_nothing_of_each_other(python: Forkserver, tmp_path: Path) -> None:
