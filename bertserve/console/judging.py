@@ -26,6 +26,20 @@ if TYPE_CHECKING:  # it takes seconds to import, and is an extra of its own
 Find = Callable[[], Server]
 _LARGEST = 256 << 20  # bytes
 _MOST_SHOWN = 200
+# of the page, by the options of `bertserve evaluate`
+_FIELDS = {
+    f"--{option}": f'under "Columns with other names" on this page, at "{field}"; left empty, {usual}'
+    for option, field, usual in (
+        ("column", "Text", "it is the column text"),
+        ("pair-column", "Second text", "it is the column text_pair"),
+        (
+            "label-column",
+            "Label",
+            "it is the first of label, labels, category, intent, class and target that there is, or a "
+            "column for each label",
+        ),
+    )
+}
 # the report runs nothing; its style names itself by a hash in the page
 _OF_REPORT = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'; sandbox"
@@ -93,7 +107,7 @@ class Quality:
             with kept:
                 found = self._judged_by(asked, path)
         except (BertserveError, OSError) as error:
-            found = {"state": "failed", **problem(error)}
+            found = {"state": "failed", **_on_the_page(problem(error), path)}
         except ModuleNotFoundError as error:
             said = f"this needs {error.name}; install it: `pip install 'bertserve[evaluate]'`"
             found = {"state": "failed", **told("missing", said)}
@@ -139,6 +153,14 @@ class Quality:
         if self._judged is None:
             raise ConfigError("no file was judged yet; drop one")
         return self._judged
+
+
+def _on_the_page(found: dict[str, Any], path: Path) -> dict[str, Any]:
+    """An error that names the file as the page does, and the page's fields for the command's options."""
+    message = found["error"]["message"].replace(f"{path.parent}/", "")
+    for option, field in _FIELDS.items():
+        message = message.replace(f"with {option}", field)
+    return told(found["error"]["code"], message)
 
 
 def routes(quality: Quality) -> list[BaseRoute]:

@@ -16,6 +16,7 @@ from ..errors import (
     ConfigError,
     ModelNotFound,
     NotRunning,
+    ServerError,
     TextError,
     Unavailable,
 )
@@ -74,13 +75,11 @@ def _status(error: Exception) -> int:
         return 503
     if isinstance(error, ModelNotFound):
         return 404
-    return (
-        422 if isinstance(error, TextError | ConfigError) else 502 if _is_upstream(error) else 500
-    )
-
-
-def _is_upstream(error: Exception) -> bool:
-    return isinstance(error, ClientError)
+    if isinstance(error, TextError | ConfigError):
+        return 422
+    if isinstance(error, ServerError):  # what is served, or under way, does not allow it
+        return 409
+    return 502 if isinstance(error, ClientError) else 500
 
 
 async def asked(request: Request) -> dict[str, Any]:
@@ -92,7 +91,7 @@ async def asked(request: Request) -> dict[str, Any]:
             raise ConfigError(f"the page sends more than {LARGEST:,} bytes; send fewer texts")
     try:
         value = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise ConfigError("the body is no JSON object")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 
@@ -15,6 +20,9 @@ from console_parts import AS_BEFORE, begin, label_all, walk_through
 from consoles import Console, Visitor, running
 from faults import our_callers
 from serving import http_server, served, wait_until, write_config
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Route
 
 
 def test_a_walk_through_all_parts(visitor: Visitor, tmp_path: Path) -> None:
@@ -37,6 +45,78 @@ def test_a_rollout_from_the_page_under_load_loses_nothing(
         page.get_by_role("button", name="Roll back to 1.0").click()
         wait_until(lambda: served(Versions(console_server))["1.0"])
     seen.assert_whole()
+
+
+def test_a_press_does_a_thing_once_and_a_refusal_is_shown(
+    console_server: Server, visitor: Visitor
+) -> None:
+    with visitor.page("rollout", quiet=False) as page:
+        asked: list[str] = []
+
+        def twice(route: Route) -> None:
+            """As where another page began a moment before."""
+            asked.append(route.request.url)
+            route.fetch()
+            route.fulfill(response=route.fetch())
+
+        page.route(
+            "**/api/rollouts", lambda r: twice(r) if r.request.method == "POST" else r.continue_()
+        )
+        page.get_by_label("Watch for").fill("600")
+        page.get_by_label("Slowdown").fill("1000")
+        page.get_by_role("button", name="Roll out", exact=True).dblclick()
+        page.get_by_text("a rollout is under way").wait_for()
+        page.get_by_role("heading", name="Rolling out tiny 2.0").wait_for()
+        assert len(asked) == 1
+        page.locator(".steps li").first.wait_for()
+        page.get_by_role("button", name="Stop and put back").click()
+        page.get_by_role("heading", name="Stopped, everything is as before").wait_for()
+        page.get_by_role("button", name="Roll out", exact=True).wait_for()
+        assert not page.get_by_text("a rollout is under way").count()
+    assert served(Versions(console_server)) == AS_BEFORE
+
+
+def test_many_texts_and_the_request_for_as_many_as_the_model_takes(visitor: Visitor) -> None:
+    with visitor.page("try") as page:
+        page.get_by_label("Several, one a line").check()
+        page.get_by_label("Texts", exact=True).fill("\n".join(f"film {n}." for n in range(130)))
+        page.get_by_role("button", name="Classify").click()
+        page.get_by_role("heading", name="130 texts").wait_for()
+        page.get_by_text("With the first 128 of 130 texts").wait_for()
+        assert "film 127." in page.locator("pre").inner_text()
+        assert "film 128." not in page.locator("pre").inner_text()
+        assert page.locator("tbody tr").count() == 130
+        assert page.get_by_text("$KEY is the inference key").count() == 1
+
+
+def test_pages_come_back_with_the_server(
+    archives: list[Path], start_another: Callable[..., Server], browser: Browser, tmp_path: Path
+) -> None:
+    config = write_config(tmp_path, disable_token_authorization="true")
+    store = tmp_path / "store"
+    store.mkdir()
+    shutil.copy(archives[0], store)
+    server = start_another(store, config)
+    with running(config, "--manage") as console, ExitStack() as pages:
+        visitor = Visitor(browser, console)
+        with visitor.page("models", quiet=False):
+            server.stop()
+        parts = ("try", "rollout", "traffic", "models", "quality", "api")
+        opened = {part: pages.enter_context(visitor.page(part, quiet=False)) for part in parts}
+        for page in opened.values():
+            page.get_by_text("no server is running").first.wait_for()
+        start_another(store, config)
+        opened["rollout"].get_by_role("heading", name="What is served").wait_for()
+        opened["quality"].get_by_label("Drop a labelled file").wait_for()
+        opened["api"].get_by_role("heading", name="/v2/models/tiny/infer").wait_for()
+        for part in ("traffic", "models"):
+            opened[part].get_by_role("heading", name="tiny 1.0").wait_for()
+        page = opened["try"]
+        page.get_by_label("Text", exact=True).fill("a good film")
+        page.get_by_role("button", name="Classify").click()
+        page.get_by_text("This server asks for no key").wait_for()
+        for page in opened.values():
+            assert page.get_by_text("no server is running").count() == 0
 
 
 def test_the_address_opens_once(console: Console) -> None:
@@ -140,7 +220,18 @@ def test_what_is_wrong_is_one_sentence(console: Console) -> None:
             ("rollouts", {"file": "../tiny-2.0.mar"}, 422, "not in the model store"),
             ("canary", {"model": "tiny", "version": "1.0", "percent": -1}, 422, "not below 0"),
             ("quality?model=tiny", {}, 422, "name the model, and the file"),
+            (
+                "explain",
+                {"model": "tiny", "version": 5, "texts": ["a"]},
+                422,
+                "version is a string",
+            ),
+            ("explain", {"model": "tiny", "texts": ["a", "b"]}, 422, "one text is explained"),
+            ("classify", "[" * 100_000, 422, "no JSON object"),
+            ("rollouts", "[" * 100_000, 422, "no JSON object"),
+            ("rollback", {"model": "tiny"}, 409, "tiny"),  # no former version is there
         ):
-            answer = client.post(f"/api/{path}", json=body)
+            content = body if isinstance(body, str) else json.dumps(body)
+            answer = client.post(f"/api/{path}", content=content)
             assert (answer.status_code, path) == (status, path)
             assert said in answer.json()["error"]["message"]

@@ -1,7 +1,7 @@
 // Which part is shown: it stands behind the # of the address.
 
 import { el, put } from "./dom.js";
-import { get } from "./server.js";
+import { get, watch } from "./server.js";
 
 const PARTS = [
   ["try", "Try", "./try.js"],
@@ -11,6 +11,9 @@ const PARTS = [
   ["rollout", "Roll out", "./rollout.js"],
   ["api", "API", "./api.js"],
 ];
+
+// what a part lacks that may come while the page is open
+const AWAY = ["NotRunning", "Unavailable", "NoModel"];
 
 const main = document.getElementById("main");
 const nav = document.getElementById("parts");
@@ -37,9 +40,24 @@ async function show(moved) {
     if (mine === turn) leave = left ?? (() => {});
     else left?.();
   } catch (error) {
-    if (mine === turn) put(main, el("h1", {}, title), el("p", { class: "problem" }, error.message));
+    if (mine === turn) {
+      put(main, el("h1", {}, title), el("p", { class: "problem" }, error.message));
+      if (AWAY.includes(error.code)) leave = whenServed(() => show(false));
+    }
   }
   if (moved) main.focus({ preventScroll: true });
+}
+
+// again once a model is served; after a pause, for another one may not answer yet
+function whenServed(again) {
+  let later = null;
+  const end = watch("/api/models/live", ({ models }) => {
+    if (models.some((each) => each.ready)) later ??= setTimeout(again, 1000);
+  });
+  return () => {
+    clearTimeout(later);
+    end();
+  };
 }
 
 // the token has done its work, and must not stay in the history

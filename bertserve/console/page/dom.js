@@ -36,6 +36,19 @@ export function redraw(place, ...children) {
   }
 }
 
+// a press does a thing once: the button waits for the answer, and gets the focus back
+export async function once(button, act) {
+  if (button.disabled) return;
+  const focused = document.activeElement === button;
+  button.disabled = true;
+  try {
+    await act();
+  } finally {
+    button.disabled = false;
+    if (focused && document.activeElement === document.body) button.focus({ preventScroll: true });
+  }
+}
+
 export function percent(share) {
   if (share === null || share === undefined) return "–";
   if (share > 0.9995 && share < 1) return ">\u00a099.9\u00a0%";

@@ -1,13 +1,13 @@
 // Quality: a labelled file judged, its report, its mistakes, and their words.
 
-import { el, field, number, percent, put, redraw, select, tile, tiles } from "./dom.js";
-import { get, send, watch } from "./server.js";
+import { el, field, number, once, percent, put, redraw, select, tile, tiles } from "./dom.js";
+import { get, send, served, watch } from "./server.js";
 import { words } from "./words.js";
 
 const COLUMNS = [["text", "Text"], ["pair", "Second text"], ["label", "Label"]];
 
 export async function show(main) {
-  const { models } = await get("/api/models");
+  const models = await served();
   const versions = models.map((each) => [JSON.stringify([each.name, each.version]), `${each.name} ${each.version}${each.default ? " (default)" : ""}`]);
   const usual = models.find((each) => each.default);
   const model = select(versions, usual && JSON.stringify([usual.name, usual.version]));
@@ -17,16 +17,18 @@ export async function show(main) {
   const results = el("div", {});
 
   const take = async (file) => {
-    if (!file) return;
+    if (!file || input.disabled) return;
     problem.textContent = "";
     const [name, version] = JSON.parse(model.value);
     const query = new URLSearchParams({ model: name, version, file: file.name });
     for (const [column, , input] of columns) if (input.value.trim()) query.set(column, input.value.trim());
-    try {
-      await send(`/api/quality?${query}`, file);
-    } catch (error) {
-      problem.textContent = error.message;
-    }
+    await once(input, async () => {
+      try {
+        await send(`/api/quality?${query}`, file);
+      } catch (error) {
+        problem.textContent = error.message;
+      }
+    });
   };
   const input = el("input", { type: "file", id: "labelled", accept: ".csv,.tsv,.jsonl,.ndjson,.parquet", change: () => take(input.files[0]) });
   const drop = el(

@@ -1,6 +1,6 @@
 // Roll out: an archive step by step, stop, rollback, canary.
 
-import { badge, el, field, number, percent, put, redraw, select, table, tile, tiles } from "./dom.js";
+import { badge, el, field, number, once, percent, put, redraw, select, table, tile, tiles } from "./dom.js";
 import { get, post, watch } from "./server.js";
 
 const UNDER_WAY = ["running", "stopping"];
@@ -15,10 +15,11 @@ export async function show(main, about) {
   const start = el("section", { class: "card" });
   const steps = el("section", { class: "card", "aria-live": "polite", hidden: true });
   const served = el("section", {});
-  main.append(start, steps, served);
+  const refused = el("p", { class: "problem", role: "alert" }); // beside what is under way, too
+  main.append(refused, start, steps, served);
   const refresh = async () => {
     const [offered, { models }] = await Promise.all([get("/api/rollouts"), get("/api/models")]);
-    put(start, begin(offered.archives));
+    put(start, begin(offered.archives, refused));
     put(served, el("h2", {}, "What is served"), names(models).map((name) => versions(name, models, offered.former[name], refresh)));
   };
   await refresh();
@@ -28,15 +29,18 @@ export async function show(main, about) {
     steps.hidden = found.state === "idle";
     start.hidden = isUnderWay;
     served.hidden = isUnderWay;
-    redraw(steps, progress(found));
-    if (UNDER_WAY.includes(before) && !isUnderWay) refresh();
+    redraw(steps, progress(found, refused));
+    if (UNDER_WAY.includes(before) && !isUnderWay) {
+      refused.textContent = "";
+      refresh().catch((error) => (refused.textContent = error.message));
+    }
     before = found.state;
   });
 }
 
 const names = (models) => [...new Set(models.map((each) => each.name))];
 
-function begin(archives) {
+function begin(archives, refused) {
   if (!archives.length) {
     return [el("h2", {}, "Next version"), el("p", { class: "soft" }, "No archive of the model store waits. Build the next version into it with ", el("code", {}, "bertserve package"), "; what was taken away lies in its folder retired/.")];
   }
@@ -45,10 +49,9 @@ function begin(archives) {
   const changed = el("input", { type: "number", min: "0", max: "100", value: "100" });
   const slowdown = el("input", { type: "number", min: "1", step: "0.1", value: "3" });
   const texts = el("textarea", { rows: "4", spellcheck: "false" });
-  const problem = el("p", { class: "problem", role: "alert" });
-  const submit = async (event) => {
-    event.preventDefault();
-    problem.textContent = "";
+  const button = el("button", { type: "submit", class: "main" }, "Roll out");
+  const roll = async () => {
+    refused.textContent = "";
     try {
       await post("/api/rollouts", {
         file: archive.value,
@@ -58,8 +61,12 @@ function begin(archives) {
         texts: texts.value,
       });
     } catch (error) {
-      problem.textContent = error.message;
+      refused.textContent = error.message;
     }
+  };
+  const submit = (event) => {
+    event.preventDefault();
+    once(button, roll);
   };
   return [
     el("h2", {}, "Next version"),
@@ -75,13 +82,12 @@ function begin(archives) {
         field("Slowdown", slowdown, "times as long, at most"),
       ),
       field("Texts to compare on", texts, "One a line; those of the archive if there are none."),
-      el("button", { type: "submit", class: "main" }, "Roll out"),
-      problem,
+      button,
     ),
   ];
 }
 
-function progress(found) {
+function progress(found, refused) {
   if (found.state === "idle") return [];
   const isUnderWay = UNDER_WAY.includes(found.state);
   const title = { running: "Rolling out", stopping: "Putting everything back:", done: "Rolled out:", failed: "Not taken:", stopped: "Stopped, everything is as before:" };
@@ -98,9 +104,17 @@ function progress(found) {
     found.error ? el("p", { class: "problem" }, found.error.message) : null,
     found.comparison ? comparison(found.comparison) : null,
     isUnderWay
-      ? el("button", { id: "stop", type: "button", class: "danger", disabled: found.state === "stopping", click: () => post("/api/rollouts/stop", {}) }, "Stop and put back")
+      ? el("button", { id: "stop", type: "button", class: "danger", disabled: found.state === "stopping", click: (event) => once(event.currentTarget, () => stop(refused)) }, "Stop and put back")
       : null,
   ];
+}
+
+async function stop(refused) {
+  try {
+    await post("/api/rollouts/stop", {});
+  } catch (error) {
+    refused.textContent = error.message;
+  }
 }
 
 function comparison(found) {
@@ -129,15 +143,16 @@ function versions(name, models, former, refresh) {
   const own = models.filter((each) => each.name === name);
   const usual = own.find((each) => each.default);
   const problem = el("p", { class: "problem", role: "alert" });
-  const act = (path, body) => async () => {
-    problem.textContent = "";
-    try {
-      await post(path, body());
-      await refresh();
-    } catch (error) {
-      problem.textContent = error.message;
-    }
-  };
+  const act = (path, body) => (event) =>
+    once(event.currentTarget, async () => {
+      problem.textContent = "";
+      try {
+        await post(path, body());
+        await refresh();
+      } catch (error) {
+        problem.textContent = error.message;
+      }
+    });
   const others = own.filter((each) => !each.default);
   return el(
     "article",

@@ -21,6 +21,13 @@ async function ask(path, options) {
 
 export const get = (path) => ask(path);
 
+// the versions that are served
+export async function served() {
+  const { models } = await get("/api/models");
+  if (!models.length) throw new Problem(200, { code: "NoModel", message: "No model is served." });
+  return models;
+}
+
 export const post = (path, body) =>
   ask(path, {
     method: "POST",

@@ -1,19 +1,15 @@
 // Try: texts, one version or two, bars, words, and the request to copy.
 
-import { badge, el, field, fresh, number, percent, put, select, table } from "./dom.js";
-import { get, post } from "./server.js";
+import { badge, el, field, fresh, number, once, percent, put, select, table } from "./dom.js";
+import { post, served } from "./server.js";
 import { words } from "./words.js";
 
 const SHOWN = 6;
 const kept = { model: null, text: "", pair: "", several: "", mode: "one", version: "", beside: "" };
 
 export async function show(main) {
-  const { models } = await get("/api/models");
+  const models = await served();
   const names = [...new Set(models.map((each) => each.name))];
-  if (!names.length) {
-    main.append(el("p", { class: "note" }, "No model is served."));
-    return;
-  }
   if (!names.includes(kept.model)) Object.assign(kept, { model: names[0], version: "", beside: "" });
 
   const form = el("form", { class: "card", submit: (event) => classify(event, form, results, models) });
@@ -77,10 +73,13 @@ function area(name, rows) {
   return made;
 }
 
-async function classify(event, form, results, models) {
+function classify(event, form, results, models) {
   event.preventDefault();
+  return once(form.querySelector("button.main"), () => ask(form, results, models));
+}
+
+async function ask(form, results, models) {
   const problem = form.querySelector("#try-problem");
-  const button = form.querySelector("button.main");
   const usual = models.find((each) => each.name === kept.model && each.default);
   const isPair = usual?.description?.pairs ?? false;
   const isSeveral = kept.mode === "several" && !isPair;
@@ -88,18 +87,15 @@ async function classify(event, form, results, models) {
   const texts = isSeveral ? kept.several.split("\n").filter((line) => line.trim()) : [one];
   const versions = [kept.version || usual?.version, kept.beside].filter(Boolean);
   problem.textContent = "";
-  button.disabled = true;
   try {
     const found = await post("/api/classify", { model: kept.model, versions, texts });
     put(
       results,
       isSeveral ? list(texts, versions, found.results) : side(texts[0], versions, found.results),
-      copied(found.snippets),
+      copied(found, texts.length),
     );
   } catch (error) {
     problem.textContent = error.message;
-  } finally {
-    button.disabled = false;
   }
 }
 
@@ -180,7 +176,12 @@ function list(texts, versions, results) {
   const cell = (found) =>
     found.error
       ? el("span", { class: "problem" }, found.error.message)
-      : [found.label ?? "no label", " ", el("span", { class: "figure soft" }, percent(found.probability))];
+      : [
+          found.label ?? "no label",
+          " ",
+          el("span", { class: "figure soft" }, percent(found.probability)),
+          found.truncated ? [" ", badge("cut", "warn")] : null,
+        ];
   return el(
     "section",
     { class: "card" },
@@ -197,7 +198,8 @@ function list(texts, versions, results) {
   );
 }
 
-function copied(snippets) {
+function copied(found, count) {
+  const { snippets, snippets_of: of } = found;
   const names = Object.keys(snippets);
   const code = el("pre", { tabindex: "0", role: "region", "aria-label": "The request" }, snippets[names[0]]);
   const group = fresh("language");
@@ -234,7 +236,10 @@ function copied(snippets) {
       ),
       copy,
     ),
+    of < count ? el("p", { class: "soft" }, `With the first ${number(of)} of ${number(count)} texts, as many as the model takes in one request.`) : null,
     code,
-    el("p", { class: "soft" }, "The key is not in it: $KEY is the inference key of the server's key_file.json."),
+    el("p", { class: "soft" }, found.needs_key
+      ? "The key is not in it: $KEY is the inference key of the server's key_file.json."
+      : "This server asks for no key: leave the header Authorization out."),
   );
 }

@@ -1,0 +1,89 @@
+"""The errors of a labelled file, as a page says them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from bertserve import quality
+from bertserve.console import judging
+
+BASE = "http://127.0.0.1:8084"
+LABELS = ("good", "bad")
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """What the page says of a file that a model of pairs, or of texts, cannot be judged on."""
+
+    def judged(name: str, content: str, *, pairs: bool = False, **columns: str) -> str:
+        facts = {"name": "m", "version": "1", "pairs": pairs}
+        model = SimpleNamespace(labels=LABELS, independent=False, facts=facts)
+        monkeypatch.setattr(quality, "served", lambda *_: model)
+        server: Any = None
+        found = judging.Quality(lambda: server)
+        ended = wait_for(found)
+        client = TestClient(Starlette(routes=judging.routes(found)), base_url=BASE)
+        query = {"model": "m", "file": name, **columns}
+        assert client.post("/api/quality", params=query, content=content).status_code == 200
+        last = ended()
+        assert (last["state"], last["file"]) == ("failed", name)
+        message: str = last["error"]["message"]
+        return message
+
+    def wait_for(found: judging.Quality) -> Callable[[], dict[str, Any]]:
+        from threading import Event
+
+        over, post = Event(), found.shown.post
+
+        def posted(value: Any) -> None:
+            post(value)
+            if value["state"] != "running":
+                over.set()
+
+        monkeypatch.setattr(found.shown, "post", posted)
+
+        def ended() -> dict[str, Any]:
+            assert over.wait(30)
+            value: dict[str, Any] = found.shown.value
+            return value
+
+        return ended
+
+    return judged
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "expected"),
+    [
+        ("body,label\na,good\n", {}, 'at "Text"; left empty, it is the column text'),
+        ("text,kind\na,good\n", {}, "label, labels, category, intent, class and target"),
+        ("text,good\na,1\n", {}, "label, labels, category, intent, class and target"),
+        ("text,label\na,good\n", {"pair": "b"}, 'at "Second text"; left empty, it is the column'),
+        ("text,label\na,good\n", {"pairs": True}, 'at "Second text"; left empty, it is the column'),
+        ("text,label\na,neither\n", {}, "mine.csv, line 2: 'neither' is no label"),
+        ("", {}, "mine.csv holds no texts"),
+        ("text,label\n\udcff,good\n", {}, "mine.csv cannot be read"),
+    ],
+)
+def test_errors_speak_of_the_page(
+    content: str, options: dict[str, Any], expected: str, said: Callable[..., str]
+) -> None:
+    raw: Any = content.encode(errors="surrogateescape")
+    message = said("mine.csv", raw, **options)
+    assert expected in message
+    assert "mine.csv" in message
+    assert "--" not in message
+    assert "/" not in message
+
+
+def test_the_labels_columns_are_those_that_are_read() -> None:
+    from bertserve.quality import datasets
+
+    said = judging._FIELDS["--label-column"]
+    assert f"{', '.join(datasets._LABEL_COLUMNS[:-1])} and {datasets._LABEL_COLUMNS[-1]}" in said
