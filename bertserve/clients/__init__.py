@@ -14,6 +14,7 @@ examples         a request as a command and as programs, to copy
 files, outputs   texts from files, results to files
 """
 
+from .batches import TEXTS_PER_REQUEST
 from .canary import Canary, StoredCanary, read_canaries, store_canary
 from .client import AsyncClient, AsyncGrpcClient, Client, GrpcClient
 from .examples import snippets
@@ -42,6 +43,7 @@ __all__ = [
     "PAIR_COLUMN",
     "READY",
     "STUCK",
+    "TEXTS_PER_REQUEST",
     "AsyncClient",
     "AsyncGrpcClient",
     "Canary",

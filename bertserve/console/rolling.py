@@ -22,11 +22,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from ..errors import ConfigError
+from ..errors import ConfigError, ServerError
 from ..serving import Server
 from ..versions import Limits, Versions, former_defaults, rollback
 from .live import Posted
-from .replies import Json, asked, events, refusal
+from .replies import Json, asked, events
 
 Find = Callable[[], Server]
 _CODE = (
@@ -34,10 +34,6 @@ _CODE = (
     "from bertserve.console.rollout_process import main; main()"
 )
 _LONGEST_LINE = 16 << 20  # bytes
-
-
-class UnderWay(ConfigError):
-    """A rollout is, and there is one at a time."""
 
 
 class Rollouts:
@@ -70,9 +66,9 @@ class Rollouts:
         }
 
     async def start(self, body: Mapping[str, Any]) -> None:
-        """Begin; UnderWay where one is, ConfigError where the archive is not offered."""
+        """Begin; ServerError where one is under way, ConfigError where the archive is not offered."""
         if self._is_under_way:
-            raise UnderWay("a rollout is under way; wait for it, or stop it")
+            raise ServerError("a rollout is under way; wait for it, or stop it")
         self._is_under_way = True  # before anything is waited for: two may ask at once
         try:
             await self._start(body)
@@ -165,10 +161,7 @@ def routes(rollouts: Rollouts, find: Find) -> list[BaseRoute]:
         return Json(await run_in_threadpool(rollouts.offered))
 
     async def start(request: Request) -> Response:
-        try:
-            await rollouts.start(await asked(request))
-        except UnderWay as error:
-            return refusal(409, "under_way", str(error))
+        await rollouts.start(await asked(request))
         return Json({"started": True})
 
     async def stop(_: Request) -> Response:

@@ -11,8 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from .. import openapi
-from ..clients import Client, Prediction, snippets
-from ..clients.batches import TEXTS_PER_REQUEST
+from ..clients import TEXTS_PER_REQUEST, Client, Prediction, snippets
 from ..errors import ClientError, ConfigError, TextError
 from ..explanations import full_strength, parts, remark
 from ..inputs import Input, Pair

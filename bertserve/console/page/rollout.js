@@ -19,7 +19,7 @@ export async function show(main, about) {
   main.append(refused, start, steps, served);
   const refresh = async () => {
     const [offered, { models }] = await Promise.all([get("/api/rollouts"), get("/api/models")]);
-    put(start, begin(offered.archives, refused));
+    put(start, begin(offered.archives, refused), offered.problems.map((each) => el("p", { class: "problem" }, each)));
     put(served, el("h2", {}, "What is served"), names(models).map((name) => versions(name, models, offered.former[name], refresh)));
   };
   await refresh();

@@ -9,6 +9,7 @@ from bertserve.errors import PackageError, ServerError
 from bertserve.serving.store import (
     distrust,
     load_order,
+    look_through,
     serving_before,
     stored_archives,
     take_untrusted,
@@ -33,6 +34,15 @@ def test_archives_go_by_their_manifests(tmp_path: Path) -> None:
 def test_a_store_without_archives_says_how_to_build_one(tmp_path: Path) -> None:
     with pytest.raises(ServerError, match="holds no archive; build one with `bertserve package`"):
         stored_archives(tmp_path)
+
+
+def test_those_that_cannot_be_read_are_told_beside_the_others(tmp_path: Path) -> None:
+    write(tmp_path, "support", "1.0")
+    (tmp_path / "half-copied.mar").write_bytes(b"PK")
+    found, problems = look_through(tmp_path)
+    assert [each.path.name for each in found] == ["support-1.0.mar"]
+    assert len(problems) == 1
+    assert "half-copied.mar" in problems[0]
 
 
 def test_two_archives_of_one_version_are_an_error(tmp_path: Path) -> None:

@@ -70,15 +70,10 @@ print(left.pid)
 
 def test_a_program_does_not_outlive_its_block(python: Forkserver, tmp_path: Path) -> None:
     program, pid = script(tmp_path, SLEEPS), tmp_path / "pid"
-    with (
-        tempfile.TemporaryFile("w+") as given,
-        tempfile.TemporaryFile("w+") as errors,
-        pytest.raises(KeyboardInterrupt),
-        python.started(program, folder=tmp_path, given=given, errors=errors),
-    ):
-        wait_until(lambda: pid.exists() and pid.read_text())
-        raise KeyboardInterrupt
-    wait_until(lambda: not psutil.pid_exists(int(pid.read_text())))
+    with tempfile.TemporaryFile("w+") as given, tempfile.TemporaryFile("w+") as errors:
+        with python.started(program, folder=tmp_path, given=given, errors=errors):
+            wait_until(lambda: pid.exists() and pid.read_text())
+        wait_until(lambda: not psutil.pid_exists(int(pid.read_text())))
 
 
 def test_programs_know_nothing_of_each_other(python: Forkserver, tmp_path: Path) -> None:
