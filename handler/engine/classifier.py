@@ -208,11 +208,11 @@ class Classifier:
         self._tried, self._changes_itself = trial.longest, trial.changes_itself
         self._state = State(self._model)
 
-    def _taken(self, way: str, reason: str, instead: str) -> bool:
+    def _taken(self, way: str, reason: str, instead: str, level: int = logging.INFO) -> bool:
         """Keep whether a way is taken, "" being the reason then; the log says what is done instead."""
         self.ways[way] = reason or "taken"
         if reason:
-            logger.info("%s %s: %s", self.architecture, instead, reason)
+            logger.log(level, "%s %s: %s", self.architecture, instead, reason)
         return not reason
 
     def _fuse(self, trial: Trial, packed: PackedModel, library: Kernels) -> None:
@@ -237,12 +237,11 @@ class Classifier:
         def alone(encodings: Sequence[Encoding]) -> torch.Tensor:
             return torch.cat([self._padded([encoding]) for encoding in encodings])
 
-        if not (reason := trial.differs(None, self._padded)):
+        warn = partial(self._taken, level=logging.WARNING)
+        if warn("padded", trial.differs(None, self._padded), "cannot stand padding"):
             return
-        logger.warning("%s cannot stand padding: %s", self.architecture, reason)
         self.forward = "unpadded"
-        if reason := trial.differs(None, by_length):
-            logger.warning("%s reads one text at a time: %s", self.architecture, reason)
+        if not warn("unpadded", trial.differs(None, by_length), "reads one text at a time"):
             self.forward = "alone"
             if reason := trial.differs(None, alone):
                 raise LoadError(

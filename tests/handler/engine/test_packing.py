@@ -229,6 +229,8 @@ def test_a_model_that_cannot_stand_padding_gets_none(
         classifier.speed_up(tiny.LONGEST)
     assert classifier.forward == "unpadded"
     assert "cannot stand padding" in caplog.text
+    assert "would differ" in classifier.ways["padded"]
+    assert classifier.ways["unpadded"] == "taken"
     some = texts(3, 9, 5, 9, 3, 1)
     alone = torch.cat([classifier([text])[0] for text in some])
     torch.testing.assert_close(classifier(some)[0], alone, atol=1e-5, rtol=0)
