@@ -71,7 +71,7 @@ def test_a_press_does_a_thing_once_and_a_refusal_is_shown(
         page.locator(".steps li").first.wait_for()
         page.get_by_role("button", name="Stop and put back").click()
         page.get_by_role("heading", name="Stopped, everything is as before").wait_for()
-        page.get_by_role("button", name="Roll out", exact=True).wait_for()
+        page.get_by_role("heading", name="Next version").wait_for()
         assert not page.get_by_text("a rollout is under way").count()
     assert served(Versions(console_server)) == AS_BEFORE
 
