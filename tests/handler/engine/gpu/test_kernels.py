@@ -44,9 +44,9 @@ WAYS = pytest.mark.parametrize("way", [kernels, plain], ids=["Triton", "torch"])
 
 
 def close(found: torch.Tensor, expected: torch.Tensor) -> None:
-    """Rounded once or, as torch's own do, twice."""
-    allowed = 16 * torch.finfo(found.dtype).eps
-    torch.testing.assert_close(found.double(), expected, rtol=allowed / 8, atol=allowed)
+    """Rounded once or, as torch's own do, twice; below zero GELU is a difference of near numbers."""
+    allowed = 32 * torch.finfo(found.dtype).eps
+    torch.testing.assert_close(found.double(), expected, rtol=allowed / 16, atol=allowed)
 
 
 @WAYS
