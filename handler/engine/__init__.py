@@ -7,6 +7,7 @@ batching        micro-batches by a token budget
 packing         padding-free forward: a micro-batch is one row of tokens
 attention       of texts that lie in a row, each within itself
 modules         modules that compute on CPUs what torch's own do, in less time, or the same in any batch
+placed_encoder  what computes an encoder in another way, in the place of its own
 fused_encoder   a whole encoder in one call
 encoders/       what encoders are made of, and what positions do to their attention
 model_inputs    what a model reads, checked before it goes to the device

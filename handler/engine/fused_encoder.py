@@ -5,41 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
-from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from .encoders import NORMS, PRODUCTS, TILE, Absolute, Columns, Rotary
 from .kernels import Encoder, Kernels, Layer, Norm, Positions, Product
 from .modules import Gelu, LayerNorm, QuantizedLinear, TiledLinear
-from .packing import PackedModel, pools_mean
+from .packing import PackedModel
+from .placed_encoder import PlacedEncoder, of_each_layer
 
 
-class FusedEncoder(nn.Module):
-    """Packed hidden states become those that a head looks at.
-
-    It takes the place of a packed model's encoder, until `undo`; ValueError where that is built in
-    another way.
-    """
+class FusedEncoder(PlacedEncoder):
+    """An encoder that the kernels compute; in bfloat16 or int8, whose results are bfloat16."""
 
     def __init__(self, packed: PackedModel, kernels: Kernels) -> None:
-        super().__init__()
-        self._packed = [packed]  # in a list, so that it is no part of this module
+        super().__init__(packed)
+        parts, base = packed.parts, packed.base
+        assert parts is not None
         self._kernels = kernels
-        if not (parts := packed.parts) or not parts.layers:
-            raise ValueError("no encoder that can be fused")
-        self._among_layers = parts.names[0] == "layers"  # which a model goes through itself
         kind = Rotary if self._among_layers else Absolute
-        self._positions = packed.distances or kind(packed.base, parts)
+        self._positions = packed.distances or kind(base, parts)
         self._filled: list[Positions] = []  # those that layers have
         self._kept: list[torch.Tensor] = []  # what pointers point to
-        made: dict[int, Layer] = {}  # a layer may come again
-        for layer in parts.layers:
-            if id(layer["outer"]) not in made:
-                made[id(layer["outer"])] = self._as_layer(layer)
-        layers = [made[id(layer["outer"])] for layer in parts.layers]
-        self._before = parts.before
+        layers = of_each_layer(parts, self._as_layer)
         self._layers = (Layer * len(layers))(*layers)
-        base = packed.base
         self._encoder = Encoder(
             layers=self._layers,
             count=len(layers),
@@ -47,21 +34,15 @@ class FusedEncoder(nn.Module):
             scaling=self._positions.scaling,
             adds_sums=parts.adds_sums,
             gated=parts.gated,
-            firsts=not pools_mean(base),
+            firsts=self._firsts,
         )
         # kept: new memory costs more than its use
         self._scratch = torch.empty(0, dtype=torch.uint8)
-        self._own = {name: getattr(base, name) for name in parts.names}
-        if self._among_layers:
-            self.attention_type = base.config.layer_types[0]
-            base.layers, base.final_norm = nn.ModuleList([self]), nn.Identity()
-        else:
-            setattr(base, parts.names[0], self)
+        self.take_place(parts)
 
-    def forward(self, hidden_states: torch.Tensor, *_: Any, **__: Any) -> Any:
-        """[1, tokens, size] → [texts, 1, size] of first tokens, or all, bfloat16."""
+    def encode(self, hidden: torch.Tensor) -> torch.Tensor:
+        """See `PlacedEncoder`."""
         packing = self._packed[0].packing
-        hidden = hidden_states[0] if self._before is None else self._before(hidden_states[0])
         positions = self._positions.for_texts(max(packing.lengths))
         if positions is not self._filled:
             self._filled = positions
@@ -70,23 +51,7 @@ class FusedEncoder(nn.Module):
         needed = self._kernels.encode_scratch(self._encoder, len(hidden))
         if len(self._scratch) < needed:
             self._scratch = torch.empty(needed, dtype=torch.uint8)
-        found = self._kernels.encode(self._encoder, hidden, packing.starts, self._scratch)
-        found = found[:, None] if self._encoder.firsts else found[None]
-        if self._among_layers:
-            return found
-        return BaseModelOutputWithPastAndCrossAttentions(
-            last_hidden_state=found, hidden_states=(found,)
-        )
-
-    def undo(self) -> None:
-        """Put the model's own encoder back."""
-        for name, module in self._own.items():
-            setattr(self._packed[0].base, name, module)
-
-    def stay(self) -> None:
-        """Let the model's own encoder go: weights that lie otherwise here would be kept twice."""
-        self._own.clear()
-        self._packed[0].parts = None
+        return self._kernels.encode(self._encoder, hidden, packing.starts, self._scratch)
 
     def _as_layer(self, layer: dict[str, Any]) -> Layer:
         if type(layer["activation"]) is not Gelu:

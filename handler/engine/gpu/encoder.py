@@ -9,12 +9,12 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 from transformers.activations import GELUActivation
-from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from ..encoders import Absolute, Columns
 from ..kernels import NO_POSITIONS, Positions
 from ..modules import BatchInvariantLinear
-from ..packing import PackedModel, pools_mean
+from ..packing import PackedModel
+from ..placed_encoder import PlacedEncoder, of_each_layer
 
 _Angles = tuple[torch.Tensor, torch.Tensor]
 _THREE = ("query", "key", "value")
@@ -59,55 +59,39 @@ class _Layer:
     angles: _Angles | None
 
 
-class GpuEncoder(nn.Module):
-    """Packed hidden states become those that a head looks at.
-
-    It takes the place of a packed model's encoder, until `undo`; ValueError where that is built in
-    another way.
+class GpuEncoder(PlacedEncoder):
+    """An encoder of few kernels: products, attention, and what a `Pointwise` does in between.
 
     longest     tokens of the longest text that there may be
     """
 
     def __init__(self, packed: PackedModel, pointwise: Pointwise, longest: int) -> None:
-        super().__init__()
-        if not (parts := packed.parts) or not parts.layers:
-            raise ValueError("no encoder that is known")
-        base = packed.base
-        # in lists, so that they are no parts of this module
-        self._packed, self._pointwise = [packed], pointwise
-        self._among_layers = parts.names[0] == "layers"  # which a model goes through itself
-        self._before = parts.before
-        self._adds_sums = parts.adds_sums
+        super().__init__(packed)
+        parts, base = packed.parts, packed.base
+        assert parts is not None
+        self._pointwise = pointwise
+        self._adds_sums, self._gated = parts.adds_sums, parts.gated
         self._heads = base.config.num_attention_heads
-        distances = packed.distances
-        self._scaling = (distances or Absolute(base, parts)).scaling
-        self._firsts = not pools_mean(base)
-        self._gated = parts.gated
+        distances = packed.distances or Absolute(base, parts)
+        self._scaling = distances.scaling
         positions: list[tuple[Positions, _Angles | None]] = (
             _positions(base, longest)
             if self._among_layers
-            else [(each, None) for each in (distances or Absolute(base, parts)).for_texts(longest)]
+            else [(each, None) for each in distances.for_texts(longest)]
         )
-        made: dict[int, dict[str, Any]] = {}  # a layer may come again
-        self._layers = []
-        for number, layer in enumerate(parts.layers):
-            if id(layer["outer"]) not in made:
-                made[id(layer["outer"])] = self._as_layer(layer)
-            of_layer, (of_positions, angles) = made[id(layer["outer"])], positions[number]
-            self._layers.append(_Layer(**of_layer, positions=of_positions, angles=angles))
-        self._own = {name: getattr(base, name) for name in parts.names}
-        if self._among_layers:
-            self.attention_type = base.config.layer_types[0]
-            base.layers, base.final_norm = nn.ModuleList([self]), nn.Identity()
-        else:
-            setattr(base, parts.names[0], self)
+        self._layers = [
+            _Layer(**layer, positions=of_layer, angles=angles)
+            for layer, (of_layer, angles) in zip(
+                of_each_layer(parts, self._as_layer), positions, strict=True
+            )
+        ]
+        self.take_place(parts)
 
-    def forward(self, hidden_states: torch.Tensor, *_: Any, **__: Any) -> Any:
-        """[1, tokens, size] → [texts, 1, size] of first tokens, or all."""
+    def encode(self, hidden: torch.Tensor) -> torch.Tensor:
+        """See `PlacedEncoder`."""
         packed, step = self._packed[0], self._pointwise
         packing = packed.packing
-        x = hidden_states[0] if self._before is None else self._before(hidden_states[0])
-        added_to, x = x, x
+        added_to = x = hidden
         for number, layer in enumerate(self._layers):
             qkv = layer.qkv(x).view(len(x), 3, self._heads, -1)
             if layer.angles:
@@ -122,22 +106,7 @@ class GpuEncoder(nn.Module):
             added_to, x = step.add_norm(attended, added_to, layer.after_attention, self._adds_sums)
             outer = layer.outer(layer.activation(layer.inner(x)))
             added_to, x = step.add_norm(outer, added_to, layer.after_outer, self._adds_sums)
-        found = x[:, None] if self._firsts else x[None]
-        if self._among_layers:
-            return found
-        return BaseModelOutputWithPastAndCrossAttentions(
-            last_hidden_state=found, hidden_states=(found,)
-        )
-
-    def undo(self) -> None:
-        """Put the model's own encoder back."""
-        for name, module in self._own.items():
-            setattr(self._packed[0].base, name, module)
-
-    def stay(self) -> None:
-        """Let the model's own encoder go: weights that lie otherwise here would be kept twice."""
-        self._own.clear()
-        self._packed[0].parts = None
+        return x
 
     def _as_layer(self, layer: dict[str, Any]) -> dict[str, Any]:
         for name in ("after_attention", "after_outer"):
@@ -172,8 +141,12 @@ def _joined(parts: list[Any]) -> Any:
     joined = nn.Linear(depth, columns, bias=some, device="meta")
     joined.weight = nn.Parameter(torch.cat([part.weight for part in parts]), requires_grad=False)
     if some:
-        zeros = first.weight.new_zeros(depth)
-        whole = torch.cat([zeros if bias is None else bias for bias in biases])
+        whole = torch.cat(
+            [
+                part.weight.new_zeros(len(part.weight)) if bias is None else bias
+                for part, bias in zip(parts, biases, strict=True)
+            ]
+        )
         joined.bias = nn.Parameter(whole, requires_grad=False)
     return BatchInvariantLinear(joined) if isinstance(first, BatchInvariantLinear) else joined
 
