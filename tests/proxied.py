@@ -7,16 +7,18 @@ import os
 import re
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Any
 
 import grpc
@@ -51,11 +53,16 @@ class Proxy:
 
         As they end they close connections that wait for a request, and one sent just then is lost.
         """
+        former = self.begin_to_reload()
+        _, alive = psutil.wait_procs(former, PATIENCE)
+        assert not alive
+
+    def begin_to_reload(self) -> list[psutil.Process]:
+        """Let it read its configuration anew; gives the workers of the former one."""
         master = psutil.Process(int((self.site / "nginx.pid").read_text()))
         former = master.children()
         master.send_signal(signal.SIGHUP)
-        _, alive = psutil.wait_procs(former, PATIENCE)
-        assert not alive
+        return former
 
     @property
     def trust(self) -> ssl.SSLContext:
@@ -194,6 +201,42 @@ def proxy(folder: Path, instances: list[Config], *changes: tuple[str, str]) -> I
     finally:
         process.send_signal(signal.SIGQUIT)
         process.wait(timeout=PATIENCE)
+
+
+@contextmanager
+def slow_handshakes(address: str) -> Iterator[tuple[str, threading.Event, threading.Event]]:
+    """An address that leads to another one, and holds TLS handshakes in the middle.
+
+    Gives it, and two events: that the server has answered, and that the callers may go on.
+    """
+    answered, go_on = threading.Event(), threading.Event()
+    host, _, port = address.rpartition(":")
+
+    def pour(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):  # of a peer that has gone
+            while piece := source.recv(2**16):
+                sink.sendall(piece)
+                answered.set()
+            sink.shutdown(socket.SHUT_WR)
+
+    class Connection(BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.create_connection((host, int(port))) as server:
+                server.sendall(self.request.recv(2**16))
+                answers = threading.Thread(target=pour, args=[server, self.request])
+                answers.start()
+                go_on.wait(PATIENCE)
+                pour(self.request, server)
+                answers.join()
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Connection) as relay:
+        thread = threading.Thread(target=relay.serve_forever)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{relay.server_address[1]}", answered, go_on
+        finally:
+            relay.shutdown()
+            thread.join()
 
 
 def _answers(http: httpx.Client) -> bool:

@@ -7,17 +7,19 @@ import subprocess
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import grpc
 import httpx
+import psutil
 import pytest
 
 import stubs
 import tiny
-from bertserve import Client, Prediction
+from bertserve import Client, GrpcClient, Prediction
 from bertserve.archives.packaging import package
 from bertserve.errors import ClientError, KeyRefused, ModelNotFound, Unavailable
 from bertserve.handler.settings import Settings
@@ -37,6 +39,7 @@ from proxied import (
     load,
     proxy,
     repeating,
+    slow_handshakes,
 )
 from serving import PATIENCE, free_ports, wait_until, write_config
 
@@ -506,6 +509,41 @@ def test_our_clients_lose_nothing_while_it_is_reloaded(front: Proxy) -> None:
         for _ in range(10):
             front.reload()
             each_is_answered()
+
+
+def test_a_connection_made_during_a_reload_keeps_the_former_tokens_for_a_while_only(
+    configs: list[Config], tmp_path: Path
+) -> None:
+    """nginx does not close what was only being made then, and an HTTP/2 connection is used for good."""
+    with proxy(tmp_path, configs) as front, slow_handshakes(front.address) as slow:
+        address, answered, go_on = slow
+        change(front.site / "nginx.conf", ("keepalive_time 60s", "keepalive_time 1s"))
+        front.reload()
+        with (
+            GrpcClient("tiny", target=address, key=TOKEN, credentials=front.credentials) as client,
+            ThreadPoolExecutor() as pool,
+        ):
+            first = pool.submit(client.classify, "good film")
+            assert answered.wait(PATIENCE)
+            change(front.site / "tokens.map", (TOKEN, TOKEN[::-1]))
+            former = front.begin_to_reload()
+            wait_until(lambda: all(_is_ending(worker) for worker in former))
+            go_on.set()
+            assert first.result(PATIENCE)
+
+            def refused() -> bool:
+                try:
+                    return not client.classify("good film")
+                except KeyRefused:
+                    return True
+
+            wait_until(refused)
+        _, alive = psutil.wait_procs(former, PATIENCE)
+        assert not alive
+
+
+def _is_ending(worker: psutil.Process) -> bool:
+    return not worker.is_running() or "shutting down" in " ".join(worker.cmdline())
 
 
 def test_nothing_of_a_caller_is_logged(front: Proxy) -> None:
