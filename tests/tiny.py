@@ -157,7 +157,10 @@ def make_model(
 def make_tokenizer(
     kind: str, pairs: bool, *, like_roberta: bool = False
 ) -> PreTrainedTokenizerFast:
-    """A fast tokenizer of one of the three kinds that BERT's family uses, trained on a few words."""
+    """A fast tokenizer of one of the three kinds that BERT's family uses, which knows a few words.
+
+    It is the same each time; WordPiece's and Unigram's trainers take ties by chance.
+    """
     special = list(_ROBERTA_TOKENS if like_roberta else _BERT_TOKENS)
     unk, pad, cls, sep = (special[i] for i in ((3, 1, 0, 2) if like_roberta else (1, 0, 2, 3)))
     corpus = [" ".join(WORDS), *TEXTS]
@@ -166,27 +169,33 @@ def make_tokenizer(
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         tokenizer.decoder = decoders.WordPiece()
-        trainer: Any = trainers.WordPieceTrainer(
-            vocab_size=300, special_tokens=special, show_progress=False
-        )
+        words, letters = _words(tokenizer, corpus)
+        pieces = [*special, *letters, *(f"##{letter}" for letter in letters), *words]
+        vocab = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
+        tokenizer.model = models.WordPiece(vocab, unk_token=unk)
     elif kind == "unigram":
         tokenizer = Tokenizer(models.Unigram())
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
         tokenizer.decoder = decoders.Metaspace()
-        trainer = trainers.UnigramTrainer(
-            vocab_size=200, special_tokens=special, unk_token=unk, show_progress=False
-        )
+        words, letters = _words(tokenizer, corpus)
+        scores = {
+            **dict.fromkeys(special, 0.0),
+            **dict.fromkeys(words[::2], -7.0),
+            **dict.fromkeys(letters, -4.0),
+        }
+        tokenizer.model = models.Unigram([*scores.items()], special.index(unk))
     else:
         tokenizer = Tokenizer(models.BPE(unk_token=unk))
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(
+        trainer = trainers.BpeTrainer(  # it takes ties in the order of the bytes
             vocab_size=400,
             special_tokens=special,
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
-    tokenizer.train_from_iterator(corpus, trainer)
+        tokenizer.train_from_iterator(corpus, trainer)
+    tokenizer.add_special_tokens(special)
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{cls} $A {sep}",
         pair=f"{cls} $A {sep} $B:1 {sep}:1" if pairs else f"{cls} $A {sep} $B {sep}",
@@ -202,3 +211,14 @@ def make_tokenizer(
         sep_token=sep,
         mask_token=special[4],
     )
+
+
+def _words(tokenizer: Tokenizer, corpus: list[str]) -> tuple[list[str], list[str]]:
+    """What its own normalizer and pre-tokenizer make of the texts, and the letters of that."""
+    normalize = tokenizer.normalizer.normalize_str if tokenizer.normalizer else str
+    words = {
+        word
+        for text in corpus
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normalize(text))
+    }
+    return sorted(words), sorted(set("".join(words)))
