@@ -95,7 +95,7 @@ def test_the_probability_is_the_served_model_s(model_dir: Path) -> None:
     plain, asked = pipeline([replace(ASKED, explain=None), ASKED])
     assert isinstance(asked, Prediction)
     assert isinstance(plain, Prediction)
-    assert asked.probabilities == pytest.approx(plain.probabilities, abs=1e-6)
+    assert asked.probabilities == pytest.approx(plain.probabilities, abs=1e-5)
     assert explained(asked).completeness_gap <= 0.05
 
 
@@ -118,7 +118,7 @@ def test_rows_of_a_batch_get_what_they_get_alone(served: Pipeline) -> None:
             assert refused(one).as_json() == other.as_json()
             continue
         assert isinstance(one, Prediction)
-        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-6)
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
         assert one.truncated == other.truncated
         assert one.explanation == other.explanation
     kinds = [isinstance(one, Prediction) and one.explanation is not None for one in together]
