@@ -43,7 +43,10 @@ build(FOLDER)  # so that the tests' own pipelines have what an archive's have
 
 # the files that take longest: a model is trained and the project installed, many processes load models,
 # many models are packaged
-LONGEST = ("test_documents.py", "test_scoring_jobs.py", "test_kinds.py")
+LONGEST = (
+    *("test_documents.py", "test_scoring_jobs.py", "test_kinds.py"),
+    *("test_fused_encoder.py", "test_packaging.py", "test_calibrator.py", "test_gpu_kit.py"),
+)
 
 
 def pytest_configure() -> None:

@@ -2,7 +2,7 @@
 
     snippets("http://127.0.0.1:8080", "support", None, ["Where is my parcel?"])["curl"]
 
-The key is read from $KEY; Python on the server's machine finds it without.
+The key is read from $KEY, where the server asks for one; Python on the server's machine finds it without.
 """
 
 from __future__ import annotations
@@ -16,16 +16,22 @@ from ..inputs import Input, Pair
 from .results import to_wire
 
 
-def snippets(url: str, model: str, version: str | None, texts: Sequence[Input]) -> dict[str, str]:
+def snippets(
+    url: str, model: str, version: str | None, texts: Sequence[Input], needs_key: bool = True
+) -> dict[str, str]:
     """The request in curl, Python and JavaScript, by their names."""
     path = "/".join(quote(part, safe="") for part in (model, version) if part is not None)
     body = to_wire(texts[0]) if len(texts) == 1 else {"texts": [_short(text) for text in texts]}
     content = json.dumps(body, ensure_ascii=not _is_encodable(texts))
     where = f"{url}/predictions/{path}"
     return {
-        "curl": _CURL.format(url=shlex.quote(where), body=shlex.quote(content)),
+        "curl": _CURL.format(
+            url=shlex.quote(where), key=_CURL_KEY if needs_key else "", body=shlex.quote(content)
+        ),
         "Python": _python(model, version, texts),
-        "JavaScript": _JAVASCRIPT.format(url=json.dumps(where), body=content),
+        "JavaScript": _JAVASCRIPT.format(
+            url=json.dumps(where), key=_JAVASCRIPT_KEY if needs_key else "", body=content
+        ),
     }
 
 
@@ -56,9 +62,11 @@ def _is_encodable(texts: Sequence[Input]) -> bool:
 
 _CURL = """\
 curl {url} \\
-  --header "Authorization: Bearer $KEY" \\
-  --header "Content-Type: application/json" \\
+{key}  --header "Content-Type: application/json" \\
   --data {body}
+"""
+_CURL_KEY = """\
+  --header "Authorization: Bearer $KEY" \\
 """
 _PYTHON = """\
 from bertserve.serving import find
@@ -77,10 +85,12 @@ _JAVASCRIPT = """\
 const response = await fetch({url}, {{
   method: "POST",
   headers: {{
-    "Authorization": `Bearer ${{process.env.KEY}}`,
-    "Content-Type": "application/json",
+{key}    "Content-Type": "application/json",
   }},
   body: JSON.stringify({body}),
 }});
 console.log(await response.json());
+"""
+_JAVASCRIPT_KEY = """\
+    "Authorization": `Bearer ${process.env.KEY}`,
 """

@@ -46,6 +46,10 @@ _OF_REPORT = (
 )
 
 
+class _Stopped(Exception):
+    """Somebody asked for the end."""
+
+
 @dataclass(frozen=True)
 class _Asked:
     """What is judged: a version, on a file that was dropped, whose columns are called so."""
@@ -61,6 +65,7 @@ class Quality:
     def __init__(self, find: Find) -> None:
         self._find = find
         self._busy = threading.Lock()
+        self._stopping = threading.Event()
         self._kept: ExitStack | None = None
         self._judged: Judged | None = None
         self._report = ""
@@ -80,6 +85,7 @@ class Quality:
             raise ConfigError("another file is being judged; wait for it")
         with ExitStack() as undone:
             undone.callback(self._busy.release)
+            self._stopping.clear()
             folder = ExitStack()
             undone.push(folder)
             path = folder.enter_context(scratch_folder("console")) / file
@@ -95,6 +101,10 @@ class Quality:
             self._kept = kept = undone.pop_all()
             threading.Thread(target=self._judge, args=[asked, path, kept], daemon=True).start()
 
+    def stop(self) -> None:
+        """Judge no further text of the file that is being judged, if one is."""
+        self._stopping.set()
+
     def end(self) -> None:
         """Leave nothing of a file that is being judged."""
         if self._kept:
@@ -106,6 +116,8 @@ class Quality:
         try:
             with kept:
                 found = self._judged_by(asked, path)
+        except _Stopped:
+            found = {"state": "stopped"}
         except (BertserveError, OSError) as error:
             found = {"state": "failed", **_on_the_page(problem(error), path)}
         except ModuleNotFoundError as error:
@@ -119,6 +131,8 @@ class Quality:
         from ..quality.reports import report_of
 
         def report(done: int, of: int) -> None:
+            if self._stopping.is_set():
+                raise _Stopped
             self.shown.post({"state": "running", "file": path.name, "done": done, "of": of})
 
         model = served(self._find(), asked.name, asked.version)
@@ -170,6 +184,10 @@ def routes(quality: Quality) -> list[BaseRoute]:
         await quality.take(request)
         return Json({"started": True})
 
+    async def stop(_: Request) -> Response:
+        quality.stop()
+        return Json({"stopping": True})
+
     async def live(_: Request) -> Response:
         return events(quality.shown.values())
 
@@ -184,6 +202,7 @@ def routes(quality: Quality) -> list[BaseRoute]:
 
     return [
         Route("/api/quality", take, methods=["POST"]),
+        Route("/api/quality/stop", stop, methods=["POST"]),
         Route("/api/quality/live", live),
         Route("/api/quality/mistakes", mistakes),
         Route("/quality/report", report),

@@ -60,7 +60,9 @@ def _classify(server: Server, body: Mapping[str, Any]) -> dict[str, Any]:
     shown = texts[:most]
     return {
         "results": found,
-        "snippets": snippets(server.addresses.inference, name, versions[0], shown),
+        "snippets": snippets(
+            server.addresses.inference, name, versions[0], shown, server.addresses.tokens
+        ),
         "snippets_of": len(shown),
         "needs_key": server.addresses.tokens,
     }

@@ -16,7 +16,7 @@ from bertserve.clients.canary import read_canaries
 from bertserve.serving.server import Server
 from bertserve.versions.versions import Versions
 from commands import run
-from console_parts import AS_BEFORE, begin, label_all, walk_through
+from console_parts import AS_BEFORE, begin, label_all, quality, walk_through
 from consoles import Console, Visitor, running
 from faults import our_callers
 from serving import http_server, served, wait_until, write_config
@@ -28,6 +28,20 @@ if TYPE_CHECKING:
 def test_a_walk_through_all_parts(visitor: Visitor, tmp_path: Path) -> None:
     """At other widths and in other colours: long/test_consoles.py."""
     walk_through(visitor, 1280, "light", label_all(tmp_path / "labelled.jsonl"))
+
+
+def test_a_judgement_is_stopped_from_the_page_and_another_one_taken(
+    visitor: Visitor, tmp_path: Path
+) -> None:
+    labelled = label_all(tmp_path / "labelled.jsonl")
+    long = tmp_path / "long.jsonl"
+    long.write_text(f"{labelled.read_text()}\n" * 2_000)
+    with visitor.page("quality") as page:
+        page.get_by_label("Drop a labelled file").set_input_files(long)
+        page.get_by_role("button", name="Stop").click()
+        page.get_by_text("long.jsonl: stopped").wait_for()
+        assert page.get_by_role("button", name="Stop").count() == 0
+        quality(page, labelled)
 
 
 def test_a_rollout_from_the_page_under_load_loses_nothing(
@@ -114,7 +128,8 @@ def test_pages_come_back_with_the_server(
         page = opened["try"]
         page.get_by_label("Text", exact=True).fill("a good film")
         page.get_by_role("button", name="Classify").click()
-        page.get_by_text("This server asks for no key").wait_for()
+        page.get_by_role("heading", name="The same request").wait_for()
+        assert page.get_by_text("Authorization").count() == 0  # this server asks for no key
         for page in opened.values():
             assert page.get_by_text("no server is running").count() == 0
 

@@ -1,7 +1,7 @@
 // Quality: a labelled file judged, its report, its mistakes, and their words.
 
 import { el, field, number, once, percent, put, redraw, select, tile, tiles } from "./dom.js";
-import { get, send, served, watch } from "./server.js";
+import { get, post, send, served, watch } from "./server.js";
 import { words } from "./words.js";
 
 const COLUMNS = [["text", "Text"], ["pair", "Second text"], ["label", "Label"]];
@@ -14,21 +14,25 @@ export async function show(main) {
   const columns = COLUMNS.map(([name, title]) => [name, title, el("input", { type: "text", autocomplete: "off" })]);
   const problem = el("p", { class: "problem", role: "alert" });
   const progress = el("div", { "aria-live": "polite" });
-  const results = el("div", {});
-
-  const take = async (file) => {
-    if (!file || input.disabled) return;
-    problem.textContent = "";
-    const [name, version] = JSON.parse(model.value);
-    const query = new URLSearchParams({ model: name, version, file: file.name });
-    for (const [column, , input] of columns) if (input.value.trim()) query.set(column, input.value.trim());
-    await once(input, async () => {
+  const act = (control, ask) =>
+    once(control, async () => {
+      problem.textContent = "";
       try {
-        await send(`/api/quality?${query}`, file);
+        await ask();
       } catch (error) {
         problem.textContent = error.message;
       }
     });
+  // not drawn again with the progress, or a press would be lost
+  const stop = el("button", { type: "button", hidden: true, click: () => act(stop, () => post("/api/quality/stop", {})) }, "Stop");
+  const results = el("div", {});
+
+  const take = async (file) => {
+    if (!file || input.disabled) return;
+    const [name, version] = JSON.parse(model.value);
+    const query = new URLSearchParams({ model: name, version, file: file.name });
+    for (const [column, , input] of columns) if (input.value.trim()) query.set(column, input.value.trim());
+    await act(input, () => send(`/api/quality?${query}`, file));
   };
   const input = el("input", { type: "file", id: "labelled", accept: ".csv,.tsv,.jsonl,.ndjson,.parquet", change: () => take(input.files[0]) });
   const drop = el(
@@ -64,11 +68,13 @@ export async function show(main) {
       ),
       problem,
       progress,
+      stop,
     ),
     results,
   );
   return watch("/api/quality/live", (found) => {
     put(progress, told(found));
+    stop.hidden = found.state !== "running";
     if (found.state === "done") redraw(results, judged(found));
     else put(results);
   });
@@ -79,6 +85,7 @@ function told(found) {
     const text = found.of ? `${found.file}: ${number(found.done)} of ${number(found.of)} texts` : `reading ${found.file}`;
     return [el("p", {}, text), el("progress", { max: found.of || 1, value: found.done, "aria-label": text })];
   }
+  if (found.state === "stopped") return el("p", {}, `${found.file}: stopped`);
   if (found.state === "failed") return el("p", { class: "problem" }, found.error.message);
   return null;
 }

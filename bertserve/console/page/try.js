@@ -238,8 +238,6 @@ function copied(found, count) {
     ),
     of < count ? el("p", { class: "soft" }, `With the first ${number(of)} of ${number(count)} texts, as many as the model takes in one request.`) : null,
     code,
-    el("p", { class: "soft" }, found.needs_key
-      ? "The key is not in it: $KEY is the inference key of the server's key_file.json."
-      : "This server asks for no key: leave the header Authorization out."),
+    found.needs_key ? el("p", { class: "soft" }, "The key is not in it: $KEY is the inference key of the server's key_file.json.") : null,
   );
 }

@@ -40,15 +40,16 @@ def url() -> Iterator[str]:
         yield found
 
 
+@pytest.mark.parametrize("needs_key", [True, False])
 @pytest.mark.parametrize("text", TEXTS, ids=str)
 @pytest.mark.parametrize(("name", "program"), [("curl", "sh"), ("JavaScript", "node")])
 def test_a_request_runs_as_it_is_copied(
-    name: str, program: str, text: str | Pair, url: str
+    name: str, program: str, text: str | Pair, needs_key: bool, url: str
 ) -> None:
     needed = {"sh": "curl", "node": "node"}[program]
     if not shutil.which(needed):
         pytest.skip(f"{needed} is not installed")
-    copied = snippets(url, "support", "1.0", [text])[name]
+    copied = snippets(url, "support", "1.0", [text], needs_key)[name]
     options = ["--input-type=module"] if program == "node" else []
     done = subprocess.run(
         [program, *options, "-"] if program == "node" else [program],
@@ -59,7 +60,8 @@ def test_a_request_runs_as_it_is_copied(
     )
     assert "positive" in done.stdout, done.stderr
     expected = {"text": text} if isinstance(text, str) else vars(text)
-    assert received == [("/predictions/support/1.0", "Bearer the-key", expected)]
+    key = "Bearer the-key" if needs_key else None
+    assert received == [("/predictions/support/1.0", key, expected)]
 
 
 def test_python_says_what_is_asked() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
+from queue import Queue
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +15,7 @@ from starlette.testclient import TestClient
 
 from bertserve import quality
 from bertserve.console import judging
+from serving import PATIENCE
 
 BASE = "http://127.0.0.1:8084"
 LABELS = ("good", "bad")
@@ -37,8 +41,6 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
         return message
 
     def wait_for(found: judging.Quality) -> Callable[[], dict[str, Any]]:
-        from threading import Event
-
         over, post = Event(), found.shown.post
 
         def posted(value: Any) -> None:
@@ -80,6 +82,33 @@ def test_errors_speak_of_the_page(
     assert "mine.csv" in message
     assert "--" not in message
     assert "/" not in message
+
+
+def test_what_takes_long_can_be_stopped_and_the_next_one_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, posted = Event(), Queue[Any]()
+
+    def score(_: Any, report: Callable[[int], None]) -> None:
+        for done in count():
+            report(done)
+            begun.set()
+
+    model = SimpleNamespace(labels=LABELS, independent=False, facts={"pairs": False}, score=score)
+    monkeypatch.setattr(quality, "served", lambda *_: model)
+    server: Any = None
+    found = judging.Quality(lambda: server)
+    monkeypatch.setattr(found.shown, "post", posted.put)
+    client = TestClient(Starlette(routes=judging.routes(found)), base_url=BASE)
+    for name in ("one.csv", "two.csv"):
+        begun.clear()
+        query = {"model": "m", "file": name}
+        assert client.post("/api/quality", params=query, content="text,label\na,good\n").is_success
+        assert begun.wait(PATIENCE)
+        assert client.post("/api/quality/stop").is_success
+        while (last := posted.get(timeout=PATIENCE))["state"] == "running":
+            pass
+        assert last == {"state": "stopped", "file": name}
 
 
 def test_the_labels_columns_are_those_that_are_read() -> None:
