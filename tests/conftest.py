@@ -42,7 +42,7 @@ build(FOLDER)  # so that the tests' own pipelines have what an archive's have
 
 
 # the files that take longest: a model is trained and the project installed, many processes load models,
-# many models are packaged
+# many models are packaged; and of those that start no server
 LONGEST = (
     *("test_documents.py", "test_scoring_jobs.py", "test_kinds.py"),
     *("test_fused_encoder.py", "test_packaging.py", "test_calibrator.py", "test_gpu_kit.py"),
