@@ -85,7 +85,6 @@ class Quality:
             raise ConfigError("another file is being judged; wait for it")
         with ExitStack() as undone:
             undone.callback(self._busy.release)
-            self._stopping.clear()
             folder = ExitStack()
             undone.push(folder)
             path = folder.enter_context(scratch_folder("console")) / file
@@ -97,13 +96,16 @@ class Quality:
                             "`bertserve evaluate`"
                         )
                     await run_in_threadpool(written.write, chunk)
+            self._stopping.clear()
             self.shown.post({"state": "running", "file": file, "done": 0, "of": 0})
             self._kept = kept = undone.pop_all()
             threading.Thread(target=self._judge, args=[asked, path, kept], daemon=True).start()
 
     def stop(self) -> None:
-        """Judge no further text of the file that is being judged, if one is."""
-        self._stopping.set()
+        """Have the file that is being judged, if one is, judged no further than what was asked."""
+        if self.shown.value["state"] == "running":
+            self._stopping.set()
+            self.shown.post({**self.shown.value, "state": "stopping"})
 
     def end(self) -> None:
         """Leave nothing of a file that is being judged."""
@@ -117,13 +119,15 @@ class Quality:
             with kept:
                 found = self._judged_by(asked, path)
         except _Stopped:
-            found = {"state": "stopped"}
+            pass  # see below
         except (BertserveError, OSError) as error:
             found = {"state": "failed", **_on_the_page(problem(error), path)}
         except ModuleNotFoundError as error:
             said = f"this needs {error.name}; install it: `pip install 'bertserve[evaluate]'`"
             found = {"state": "failed", **told("missing", said)}
         finally:
+            if self._stopping.is_set():
+                found = {"state": "stopped"}
             self.shown.post({**found, "file": path.name})
 
     def _judged_by(self, asked: _Asked, path: Path) -> dict[str, Any]:
@@ -131,13 +135,15 @@ class Quality:
         from ..quality.reports import report_of
 
         def report(done: int, of: int) -> None:
-            if self._stopping.is_set():
-                raise _Stopped
+            self._go_on()
             self.shown.post({"state": "running", "file": path.name, "done": done, "of": of})
 
         model = served(self._find(), asked.name, asked.version)
         judged = judge(model, path, Columns(**asked.columns), report)
-        self._judged, self._report = judged, report_of(judged)
+        self._go_on()
+        page = report_of(judged)
+        self._go_on()
+        self._judged, self._report = judged, page
         found = judged.evaluation
         return {
             "state": "done",
@@ -150,6 +156,10 @@ class Quality:
             "confusions": found.confusions,
             "labels": found.labels,
         }
+
+    def _go_on(self) -> None:
+        if self._stopping.is_set():
+            raise _Stopped
 
     def mistakes(self, right: str | None, predicted: str | None) -> dict[str, Any]:
         """Mistakes of the last file, the worst first, as many as a page has room for."""

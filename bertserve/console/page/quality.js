@@ -85,6 +85,7 @@ function told(found) {
     const text = found.of ? `${found.file}: ${number(found.done)} of ${number(found.of)} texts` : `reading ${found.file}`;
     return [el("p", {}, text), el("progress", { max: found.of || 1, value: found.done, "aria-label": text })];
   }
+  if (found.state === "stopping") return el("p", {}, `${found.file}: ending with what was asked`);
   if (found.state === "stopped") return el("p", {}, `${found.file}: stopped`);
   if (found.state === "failed") return el("p", { class: "problem" }, found.error.message);
   return null;

@@ -9,12 +9,14 @@ from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from bertserve import quality
 from bertserve.console import judging
+from bertserve.errors import ServerError
 from serving import PATIENCE
 
 BASE = "http://127.0.0.1:8084"
@@ -84,31 +86,81 @@ def test_errors_speak_of_the_page(
     assert "/" not in message
 
 
+@pytest.fixture
+def judged_by(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[TestClient, Queue[Any]]]:
+    """A page's server, whose model scores by a function; and what it shows."""
+
+    def made(score: Callable[..., Any]) -> tuple[TestClient, Queue[Any]]:
+        facts = {"pairs": False, "calibration": {}}
+        model = SimpleNamespace(
+            labels=LABELS, independent=False, thresholds=None, facts=facts, score=score
+        )
+        monkeypatch.setattr(quality, "served", lambda *_: model)
+        server: Any = None
+        found, shown = judging.Quality(lambda: server), Queue[Any]()
+        post = found.shown.post
+
+        def posted(value: Any) -> None:
+            post(value)
+            shown.put(value)
+
+        monkeypatch.setattr(found.shown, "post", posted)
+        return TestClient(Starlette(routes=judging.routes(found)), base_url=BASE), shown
+
+    return made
+
+
+def take(client: TestClient, name: str) -> None:
+    query, content = {"model": "m", "file": name}, "text,label\na,good\n"
+    assert client.post("/api/quality", params=query, content=content).is_success
+
+
+def last_of(shown: Queue[Any]) -> dict[str, Any]:
+    while (value := shown.get(timeout=PATIENCE))["state"] in ("running", "stopping"):
+        pass
+    found: dict[str, Any] = value
+    return found
+
+
 def test_what_takes_long_can_be_stopped_and_the_next_one_begins(
-    monkeypatch: pytest.MonkeyPatch,
+    judged_by: Callable[..., tuple[TestClient, Queue[Any]]],
 ) -> None:
-    begun, posted = Event(), Queue[Any]()
+    begun = Event()
 
     def score(_: Any, report: Callable[[int], None]) -> None:
         for done in count():
             report(done)
             begun.set()
 
-    model = SimpleNamespace(labels=LABELS, independent=False, facts={"pairs": False}, score=score)
-    monkeypatch.setattr(quality, "served", lambda *_: model)
-    server: Any = None
-    found = judging.Quality(lambda: server)
-    monkeypatch.setattr(found.shown, "post", posted.put)
-    client = TestClient(Starlette(routes=judging.routes(found)), base_url=BASE)
+    client, shown = judged_by(score)
     for name in ("one.csv", "two.csv"):
         begun.clear()
-        query = {"model": "m", "file": name}
-        assert client.post("/api/quality", params=query, content="text,label\na,good\n").is_success
+        assert client.post("/api/quality/stop").is_success  # which means none of them
+        take(client, name)
         assert begun.wait(PATIENCE)
         assert client.post("/api/quality/stop").is_success
-        while (last := posted.get(timeout=PATIENCE))["state"] == "running":
-            pass
-        assert last == {"state": "stopped", "file": name}
+        assert last_of(shown) == {"state": "stopped", "file": name}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_whatever_becomes_of_what_was_asked_it_is_stopped(
+    fails: bool, judged_by: Callable[..., tuple[TestClient, Queue[Any]]]
+) -> None:
+    asked, answered = Event(), Event()
+
+    def score(_: Any, __: Callable[[int], None]) -> Any:
+        asked.set()
+        assert answered.wait(PATIENCE)
+        if fails:
+            raise ServerError("no answer in time")
+        return SimpleNamespace(probabilities=np.array([[0.5, 0.5]]))
+
+    client, shown = judged_by(score)
+    take(client, "one.csv")
+    assert asked.wait(PATIENCE)
+    assert client.post("/api/quality/stop").is_success
+    answered.set()
+    assert last_of(shown) == {"state": "stopped", "file": "one.csv"}
 
 
 def test_the_labels_columns_are_those_that_are_read() -> None:
