@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,12 @@ class _Asked:
     name: str
     version: str | None
     columns: Mapping[str, str]
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def go_on(self) -> None:
+        """_Stopped once somebody has asked for the end."""
+        if self.stopping.is_set():
+            raise _Stopped
 
 
 class Quality:
@@ -65,7 +71,7 @@ class Quality:
     def __init__(self, find: Find) -> None:
         self._find = find
         self._busy = threading.Lock()
-        self._stopping = threading.Event()
+        self._asked: _Asked | None = None
         self._kept: ExitStack | None = None
         self._judged: Judged | None = None
         self._report = ""
@@ -96,15 +102,15 @@ class Quality:
                             "`bertserve evaluate`"
                         )
                     await run_in_threadpool(written.write, chunk)
-            self._stopping.clear()
+            self._asked = asked
             self.shown.post({"state": "running", "file": file, "done": 0, "of": 0})
             self._kept = kept = undone.pop_all()
             threading.Thread(target=self._judge, args=[asked, path, kept], daemon=True).start()
 
     def stop(self) -> None:
         """Have the file that is being judged, if one is, judged no further than what was asked."""
-        if self.shown.value["state"] == "running":
-            self._stopping.set()
+        if self._asked and self.shown.value["state"] == "running":
+            self._asked.stopping.set()
             self.shown.post({**self.shown.value, "state": "stopping"})
 
     def end(self) -> None:
@@ -126,7 +132,7 @@ class Quality:
             said = f"this needs {error.name}; install it: `pip install 'bertserve[evaluate]'`"
             found = {"state": "failed", **told("missing", said)}
         finally:
-            if self._stopping.is_set():
+            if asked.stopping.is_set():
                 found = {"state": "stopped"}
             self.shown.post({**found, "file": path.name})
 
@@ -135,14 +141,14 @@ class Quality:
         from ..quality.reports import report_of
 
         def report(done: int, of: int) -> None:
-            self._go_on()
+            asked.go_on()
             self.shown.post({"state": "running", "file": path.name, "done": done, "of": of})
 
         model = served(self._find(), asked.name, asked.version)
         judged = judge(model, path, Columns(**asked.columns), report)
-        self._go_on()
+        asked.go_on()
         page = report_of(judged)
-        self._go_on()
+        asked.go_on()
         self._judged, self._report = judged, page
         found = judged.evaluation
         return {
@@ -156,10 +162,6 @@ class Quality:
             "confusions": found.confusions,
             "labels": found.labels,
         }
-
-    def _go_on(self) -> None:
-        if self._stopping.is_set():
-            raise _Stopped
 
     def mistakes(self, right: str | None, predicted: str | None) -> dict[str, Any]:
         """Mistakes of the last file, the worst first, as many as a page has room for."""
@@ -182,8 +184,8 @@ class Quality:
 def _on_the_page(found: dict[str, Any], path: Path) -> dict[str, Any]:
     """An error that names the file as the page does, and the page's fields for the command's options."""
     message = found["error"]["message"].replace(f"{path.parent}/", "")
-    for option, field in _FIELDS.items():
-        message = message.replace(f"with {option}", field)
+    for option, place in _FIELDS.items():
+        message = message.replace(f"with {option}", place)
     return told(found["error"]["code"], message)
 
 
