@@ -18,6 +18,7 @@ CHART = ROOT / "deploy" / "kubernetes" / "bertserve"
 RELEASE, NAMESPACE = "demo", "prod"
 OLDEST, NEWEST = "1.30", "1.37"  # what Chart.yaml asks for, and what is known
 # kinds that Kubernetes does not have by itself, as far as we write them
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where there is one
 _CUSTOM = yaml.safe_load((Path(__file__).parent / "deploy" / "custom_resources.yaml").read_text())
 
 Object = dict[str, Any]
@@ -32,7 +33,7 @@ def rendered(values: Mapping[str, Any], chart: Path = CHART) -> list[Object]:
     with helm.Chart.load(chart) as loaded:
         files = loaded.render(dict(values), name=RELEASE, namespace=NAMESPACE)
     texts = (text for name, text in files.items() if name.endswith(".yaml"))
-    return [found for text in texts for found in yaml.safe_load_all(text) if found]
+    return [found for text in texts for found in yaml.load_all(text, _LOADER) if found]
 
 
 def validate(found: Object, version: str = NEWEST) -> None:

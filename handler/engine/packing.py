@@ -22,7 +22,7 @@ from .encoders import ByBuckets, Relative, RelativeEncoder, knows_distances, par
 from .kernels import NO_POSITIONS, Positions
 from .model_inputs import embedding_sizes, inputs_to_device
 
-_NAME = "packed"
+_NAME = __name__  # of this copy: a process may have an archive's and the project's own
 _UNKNOWN = {"softcap", "s_aux", "position_bias"}  # what some models add to attention
 _FEW, _MANY = 16, 64  # tokens of small and of large micro-batches come in multiples of these
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import is_
 from typing import Any
 
 from transformers import PreTrainedModel
-
-_NOTHING = object()
 
 
 class State:
@@ -51,6 +50,8 @@ def _containers(holder: Any) -> Iterator[dict[Any, Any]]:
 
 
 def _same(container: dict[Any, Any], values: dict[Any, Any]) -> bool:
-    return container.keys() == values.keys() and all(
-        container.get(name, _NOTHING) is value for name, value in values.items()
+    if len(container) == len(values) and all(map(is_, container.values(), values.values())):
+        return container.keys() == values.keys()
+    return container.keys() == values.keys() and all(  # in another order
+        container[name] is value for name, value in values.items()
     )

@@ -11,13 +11,12 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import typer
 import yaml
 from jsonschema import ValidationError
-from typer.core import TyperGroup
 
 from bertserve.cli.app import app
 from bertserve.serving.config import PACKAGED, read_config
@@ -28,8 +27,12 @@ from bertserve.serving.starting import START_TIMEOUT
 from documents import ROOT, blocks, table
 from manifests import CHART, NAMESPACE, NEWEST, OLDEST, Object, one, rendered, validate
 
+if TYPE_CHECKING:
+    from typer.core import TyperGroup
+
 helm = pytest.importorskip("helm_python", reason="its wheels are for x86_64 alone")
 
+PROGRAM = cast("TyperGroup", typer.main.get_command(app))
 DIGEST = "0" * 64
 ITEMS = [
     {"uri": "s3://models/support-2.0.mar", "sha256": DIGEST},
@@ -200,11 +203,9 @@ def test_no_container_may_do_more_than_it_must(objects: list[Object]) -> None:
 
 def parse(words: list[str]) -> dict[str, Any]:
     """What the program reads in a command line of ours; an error where it would refuse it."""
-    program = typer.main.get_command(app)
     assert words[0] == "bertserve"
-    assert isinstance(program, TyperGroup)
-    context = program.make_context("bertserve", words[1:])
-    name, command, rest = program.resolve_command(context, words[1:])
+    context = PROGRAM.make_context("bertserve", words[1:])
+    name, command, rest = PROGRAM.resolve_command(context, words[1:])
     assert command is not None
     return dict(command.make_context(name, rest, parent=context).params)
 

@@ -151,7 +151,7 @@ def test_a_failed_import_is_not_masked_by_torchserve_s_loader(
 ) -> None:
     root = tmp_path / "archive"
     lay_out(model_dir, root, "tiny", "1.0", "handler: {}")
-    (root / "handler" / "engine" / "batching.py").write_text("import a_module_that_is_missing")
+    (root / "handler" / "engine" / "__init__.py").write_text("import a_module_that_is_missing")
     last = load_as_torchserve(root).strip().splitlines()[-1]
     assert last == (
         "RuntimeError: the handler cannot be imported: No module named 'a_module_that_is_missing'"

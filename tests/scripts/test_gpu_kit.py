@@ -28,13 +28,13 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=wanted, capture_output=True, text=True, check=False)
 
 
-def test_a_machine_without_a_gpu_is_told_so() -> None:
+def test_a_machine_without_a_gpu_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    done = run()
-    assert done.returncode == 2
-    assert "sees no GPU here" in done.stderr
-    assert "--cpu" in done.stderr
+    assert table.run_all(Namespace(cpu=False)) == 2
+    said = capsys.readouterr().err
+    assert "sees no GPU here" in said
+    assert "--cpu" in said
 
 
 def test_when_the_time_is_over_the_rest_is_skipped(tmp_path: Path) -> None:

@@ -121,6 +121,12 @@ def test_a_key_that_expires_soon_is_renewed_before(
     assert asked == ["inference"]
 
 
+@pytest.fixture
+def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is writing the file, so it need not be waited for long."""
+    monkeypatch.setattr("bertserve.clients.keys._WRITING", 0.05)
+
+
 @contextmanager
 def soon(write: Callable[[], object]) -> Iterator[None]:
     """Write something a moment after the block has begun."""
@@ -151,6 +157,7 @@ def test_a_file_that_lags_behind_the_server_is_waited_for(
     assert asked == []
 
 
+@pytest.mark.usefixtures("_settled")
 def test_who_keeps_others_from_renewing_does_so_for_a_while_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,6 +191,7 @@ def test_a_process_that_is_forked_meanwhile_keeps_nobody_from_renewing(
         os.waitpid(children[0], 0)
 
 
+@pytest.mark.usefixtures("_settled")
 @pytest.mark.parametrize(("management", "api_key"), [("http://[::1", "a"), ("http://x", "ä")])
 def test_a_renewal_that_cannot_be_asked_for_is_an_error(
     management: str, api_key: str, tmp_path: Path
@@ -197,6 +205,7 @@ def test_a_renewal_that_cannot_be_asked_for_is_an_error(
     assert fresh_key(path, "inference", management, refused="i-key") == "i-key"
 
 
+@pytest.mark.usefixtures("_settled")
 def test_a_key_of_another_server_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path, minutes=1)
     monkeypatch.setattr(httpx, "get", lambda *_, **__: httpx.Response(400))
@@ -209,6 +218,7 @@ def test_a_refused_renewal_is_an_error(tmp_path: Path, monkeypatch: pytest.Monke
         fresh_key(write(tmp_path, minutes=-1), "inference", "http://management")
 
 
+@pytest.mark.usefixtures("_settled")
 @pytest.mark.parametrize(
     "content",
     [

@@ -15,6 +15,9 @@ class Watched:
     """Says what a test wants."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
         self.lacks: list[str] = []
         self.left = {"waiting": 0, "busy": 0}
         self.drained = 0
@@ -30,21 +33,28 @@ class Watched:
         return b"bertserve_ready 1.0\n"
 
 
-@pytest.fixture
-def watched() -> Watched:
-    return Watched()
-
-
-@pytest.fixture
-def http(watched: Watched) -> Iterator[httpx.Client]:
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[Watched, httpx.Client]]:
+    watched = Watched()
     server = answer_at(watched, "127.0.0.1", 0)
     address = f"http://127.0.0.1:{server.server_port}"
     try:
         with httpx.Client(base_url=address, trust_env=False, timeout=PATIENCE) as client:
-            yield client
+            yield watched, client
     finally:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture
+def watched(served: tuple[Watched, httpx.Client]) -> Watched:
+    served[0].reset()
+    return served[0]
+
+
+@pytest.fixture
+def http(served: tuple[Watched, httpx.Client]) -> httpx.Client:
+    return served[1]
 
 
 @pytest.mark.parametrize("path", ["/ready", "/v2/health/ready"])

@@ -142,18 +142,21 @@ def test_a_server_that_cannot_be_launched_says_why(
     assert not (state_directory(config) / "server.json").exists()
 
 
-NOBODY = "12345"  # who has no entry in passwd
+@pytest.fixture(scope="module")
+def nobody() -> list[str]:
+    """How Python is run as a user who has no entry in passwd."""
+    command = ["setpriv", "--reuid", "12345", "--clear-groups", sys.executable]
+    if subprocess.run([*command, "-c", "import bertserve.cli"], check=False, cwd="/").returncode:
+        pytest.skip("nobody cannot be another user here, or read this checkout")
+    return command
 
 
 @pytest.mark.parametrize("command", ["status", "stop", "serve"])
 @pytest.mark.parametrize("home", [None, "/nonexistent", "/proc"])
 def test_a_user_without_a_home_is_told_what_to_do(
-    command: str, home: str | None, config: Path
+    command: str, home: str | None, config: Path, nobody: list[str]
 ) -> None:
     """As containers run it, on OpenShift say."""
-    nobody = ["setpriv", "--reuid", NOBODY, "--clear-groups", sys.executable]
-    if subprocess.run([*nobody, "-c", "import bertserve.cli"], check=False, cwd="/").returncode:
-        pytest.skip("nobody cannot be another user here, or read this checkout")
     without = ("HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")
     environment = {key: value for key, value in os.environ.items() if key not in without}
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:

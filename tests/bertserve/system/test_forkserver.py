@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from bertserve import system
 from bertserve.system.forkserver import Forkserver
 from serving import wait_until
 
@@ -36,7 +37,7 @@ SLEEPS = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(
 
 @pytest.fixture(scope="module")
 def python() -> Iterator[Forkserver]:
-    with Forkserver() as running:
+    with system.Forkserver() as running:  # that of all tests
         yield running
 
 
