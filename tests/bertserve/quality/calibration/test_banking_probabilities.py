@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +26,20 @@ def scored(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     root = tmp_path_factory.mktemp("banking") / "archive"
     model = shared / "models" / "banking77-minilm"
     lay_out(model, root, "banking", "1", model_config(1, 1, 1, Settings()))
-    found = {}
     labels = list(json.loads((model / "config.json").read_bytes())["label2id"])
-    for name in ("train", "test"):
-        data = read_labelled(shared / "data" / "banking77" / f"{name}.csv", labels)
-        if name == "train":
-            data = data.part(np.arange(0, len(data.texts), 10))
-        found[name] = (score_folder(root, data.texts), data)
-    return found
+    train, test = (
+        read_labelled(shared / "data" / "banking77" / f"{name}.csv", labels)
+        for name in ("train", "test")
+    )
+    train = train.part(np.arange(0, len(train.texts), 10))
+    scores = score_folder(root, [*train.texts, *test.texts])
+
+    def of(rows: slice) -> Scores:
+        part = scores.probabilities[rows]
+        return replace(scores, logits=scores.logits[rows], probabilities=part)
+
+    at = len(train.texts)
+    return {"train": (of(slice(at)), train), "test": (of(slice(at, None)), test)}
 
 
 def test_five_folds_of_unseen_texts(scored: dict[str, Scored]) -> None:
