@@ -17,8 +17,8 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ STEPS = ("wire", "tokenize", "forward", "probabilities", "explain")
 # upper bounds of what confidence and entropy are sorted into
 CONFIDENCE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 ENTROPY = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+_BOUNDS = {"confidence": CONFIDENCE, "entropy": ENTROPY}
 _INTERVAL = 1.0  # seconds
 _PREFIX = "bertserve_"
 # they would end a value in TorchServe's line for a metric, or the line
@@ -41,10 +42,11 @@ Key = tuple[str, tuple[str, ...]]
 
 
 class Metrics:
-    """Sums by name and labels, since they were last taken."""
+    """Sums by name and labels, and histograms, since they were last taken."""
 
     def __init__(self) -> None:
         self._sums: defaultdict[Key, float] = defaultdict(float)
+        self._histograms: dict[str, list[int]] = {}  # how many values are in each bucket
         self._lock = threading.Lock()
 
     def add(self, name: str, value: float = 1, *labels: str) -> None:
@@ -52,19 +54,20 @@ class Metrics:
         with self._lock:
             self._sums[name, labels] += value
 
-    @contextmanager
-    def time(self, step: str) -> Iterator[None]:
-        """Add the seconds that a step takes."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add("step_seconds_total", time.perf_counter() - start, step)
+    def time(self, step: str) -> _Stopwatch:
+        """Add the seconds that a block takes."""
+        return _Stopwatch(self, step)
 
     def take(self) -> dict[Key, float]:
-        """The sums, which begin at zero again."""
+        """The sums, which begin at zero again; histograms among them as Prometheus has them."""
         with self._lock:
             taken, self._sums = self._sums, defaultdict(float)
+            histograms, self._histograms = self._histograms, {}
+        for name, counts in histograms.items():
+            bounds = [*map(str, _BOUNDS[name]), "+Inf"]
+            for bound, below in zip(bounds, accumulate(counts), strict=True):
+                taken[f"{name}_bucket", (bound,)] = below
+            taken[f"{name}_count", ()] = sum(counts)
         return taken
 
     def begin(self, labels: Iterable[str]) -> None:
@@ -82,8 +85,8 @@ class Metrics:
             self.add("step_seconds_total", 0, step)
         for label in labels:
             self.add("labels_total", 0, label)
-        self._distribute("confidence", [], CONFIDENCE)
-        self._distribute("entropy", [], ENTROPY)
+        self._distribute("confidence", [])
+        self._distribute("entropy", [])
 
     def count(self, codes: Iterable[str], outcomes: Sequence[Prediction | RequestError]) -> None:
         """Count a batch: `codes` say how each request ended, `outcomes` are those of its texts."""
@@ -101,18 +104,32 @@ class Metrics:
         self.add("truncated_texts_total", sum(p.truncated for p in predictions))
         for label, texts in Counter(next(iter(p.probabilities)) for p in predictions).items():
             self.add("labels_total", texts, label)
-        self._distribute("confidence", [p.confidence for p in predictions], CONFIDENCE)
-        self._distribute("entropy", [p.entropy for p in predictions], ENTROPY)
+        self._distribute("confidence", [p.confidence for p in predictions])
+        self._distribute("entropy", [p.entropy for p in predictions])
 
-    def _distribute(self, name: str, values: Sequence[float], bounds: Sequence[float]) -> None:
-        """As Prometheus has a histogram: how many values are at most each bound, their number and sum."""
-        found = Counter(bisect_left(bounds, value) for value in values)
-        below = 0
-        for index, bound in enumerate((*map(str, bounds), "+Inf")):
-            below += found[index]
-            self.add(f"{name}_bucket", below, bound)
-        self.add(f"{name}_count", len(values))
-        self.add(f"{name}_sum", sum(values))
+    def _distribute(self, name: str, values: Sequence[float]) -> None:
+        bounds = _BOUNDS[name]
+        with self._lock:
+            counts = self._histograms.setdefault(name, [0] * (len(bounds) + 1))
+            for value in values:
+                counts[bisect_left(bounds, value)] += 1
+            self._sums[f"{name}_sum", ()] += sum(values)
+
+
+class _Stopwatch:
+    """What `Metrics.time` gives; a generator's would take as long as some of what is timed."""
+
+    __slots__ = ("_metrics", "_start", "_step")
+
+    def __init__(self, metrics: Metrics, step: str) -> None:
+        self._metrics = metrics
+        self._step = step
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._metrics.add("step_seconds_total", time.perf_counter() - self._start, self._step)
 
 
 class Reporter:

@@ -104,9 +104,10 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One text's answer; both maps go from label to number, by falling probability.
+    """One text's answer.
 
-    Logits are the model's, probabilities those of calibrated logits where `calibrated` says so.
+    `probabilities` go from label to number, by falling probability; they are of calibrated logits where
+    `calibrated` says so. `logits` are the model's, in the order of its labels.
     `confidence` is the model's own highest probability, whatever function the caller asked for.
     `entropy` is that of the model's own probabilities as a share of the highest that it could be, from 0
     where one label is certain to 1 where all are alike; where labels are independent it is their mean.
@@ -114,7 +115,7 @@ class Prediction:
     """
 
     probabilities: dict[str, float]
-    logits: dict[str, float]
+    logits: Sequence[float]
     tokens: int
     truncated: bool
     confidence: float

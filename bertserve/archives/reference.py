@@ -84,9 +84,7 @@ def answers(pipeline: Any) -> list[Answer | str]:
 
     asked = [Text(*each, long_text="truncate", calibrated=False) for each in TEXTS]
     return [
-        Answer(
-            *([of[label] for label in pipeline.labels] for of in (one.logits, one.probabilities))
-        )
+        Answer(list(one.logits), [one.probabilities[label] for label in pipeline.labels])
         if isinstance(one, Prediction)
         else one.message
         for one in pipeline(asked)

@@ -179,7 +179,7 @@ def answers_of(root: Path, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
         for outcome in pipeline([read(line) for line in some]):
             if isinstance(outcome, Prediction):
                 yield {
-                    "logits": [outcome.logits[label] for label in pipeline.labels],
+                    "logits": outcome.logits,
                     "probabilities": [outcome.probabilities[label] for label in pipeline.labels],
                 }
             else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import RequestError
 from ..values import Decision, Encoding, Prediction
 from .calibration import Calibration
-from .decisions import Decisions
+from .decisions import Decisions, rank
 
 if TYPE_CHECKING:
     import torch
@@ -91,13 +91,13 @@ def predictions(
     found: Outputs, encodings: Sequence[Encoding], labels: Sequence[str]
 ) -> list[Prediction | RequestError]:
     """One Prediction a text, its labels by falling probability."""
-    ranked, order = found.probabilities.sort(dim=1, descending=True, stable=True)
+    ranked, order = rank(found.probabilities)
     rows = zip(
         encodings,
         found.problems,
         order.tolist(),
         ranked.tolist(),
-        found.logits.gather(1, order).tolist(),
+        found.logits.tolist(),
         found.confidence.tolist(),
         found.entropy.tolist(),
         found.decisions,
@@ -107,8 +107,8 @@ def predictions(
     return [
         problem
         or Prediction(
-            probabilities=dict(zip(names := [labels[i] for i in indices], values, strict=True)),
-            logits=dict(zip(names, raw, strict=True)),
+            probabilities={labels[i]: value for i, value in zip(indices, values, strict=True)},
+            logits=logits,
             tokens=sum(len(piece.input_ids) for piece in (encoding, *encoding.further)),
             truncated=encoding.truncated,
             confidence=confidence,
@@ -122,7 +122,7 @@ def predictions(
             problem,
             indices,
             values,
-            raw,
+            logits,
             confidence,
             uncertainty,
             decision,

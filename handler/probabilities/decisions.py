@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..errors import LoadError
@@ -66,36 +67,37 @@ class Decisions:
     def _decide(
         self, probabilities: torch.Tensor, thresholds: torch.Tensor, level: float | None
     ) -> list[Decision]:
-        reached = probabilities >= thresholds
-        best = probabilities.argmax(dim=1)
-        sure = reached.gather(1, best[:, None])[:, 0].tolist()
-        chosen = probabilities >= level if level is not None else None
-        if self._independent:  # the most probable of those that reach their level
-            best = probabilities.where(reached, -1.0).argmax(dim=1)
-            sure = reached.any(dim=1).tolist()
-        rows = zip(best.tolist(), sure, self._margins(probabilities, thresholds), strict=True)
+        ranked, order = rank(probabilities)
+        if self._independent:
+            named = self._named((probabilities >= thresholds).gather(1, order), order)
+            # from a threshold that is never reached, any probability is as far as it could be
+            margins = (probabilities - thresholds).abs().clamp(max=1).amin(dim=1).tolist()
+            return [
+                Decision(labels[0] if labels else None, margin, labels)
+                for labels, margin in zip(named, margins, strict=True)
+            ]
+        highest, next_one = ranked[:, 0], ranked[:, min(1, len(self._labels) - 1)]
+        best, sure = order[:, 0].tolist(), (highest >= thresholds).tolist()
+        sets: Sequence[list[str] | None] = [None] * len(best)
+        if level is not None:
+            sets = self._named(ranked >= level, order)
+        coverage = None if level is None else self.coverage
         return [
-            Decision(
-                label=self._labels[index] if is_sure else None,
-                margin=margin,
-                labels=self._named(reached[row], probabilities[row]) if self._independent else None,
-                chosen=None if chosen is None else self._named(chosen[row], probabilities[row]),
-                coverage=None if chosen is None else self.coverage,
+            Decision(self._labels[index] if is_sure else None, margin, None, chosen, coverage)
+            for index, is_sure, margin, chosen in zip(
+                best, sure, (highest - next_one).tolist(), sets, strict=True
             )
-            for row, (index, is_sure, margin) in enumerate(rows)
         ]
 
-    def _margins(self, probabilities: torch.Tensor, thresholds: torch.Tensor) -> list[float]:
-        if self._independent:
-            # from a threshold that is never reached, any probability is as far as it could be
-            return (probabilities - thresholds).abs().clamp(max=1).amin(dim=1).tolist()
-        highest = probabilities.topk(min(2, probabilities.shape[1]), dim=1).values
-        return (highest[:, 0] - highest[:, -1]).tolist()
+    def _named(self, which: torch.Tensor, order: torch.Tensor) -> list[list[str]]:
+        """Names of some labels of each text, the most probable first; both [texts, ranks]."""
+        names = iter([self._labels[index] for index in order[which].tolist()])
+        return [list(islice(names, count)) for count in which.sum(dim=1).tolist()]
 
-    def _named(self, which: torch.Tensor, probabilities: torch.Tensor) -> list[str]:
-        """Names of some labels of a text, the most probable first."""
-        indices = which.nonzero()[:, 0].tolist()
-        return [self._labels[i] for i in sorted(indices, key=lambda i: -float(probabilities[i]))]
+
+def rank(probabilities: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probabilities that fall, and the labels that they are of; both [texts, ranks]."""
+    return probabilities.sort(dim=1, descending=True, stable=True)
 
 
 def _sets(given: Any, independent: bool) -> tuple[float | None, float | None]:

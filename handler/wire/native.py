@@ -56,9 +56,12 @@ class NativeRequest:
         """The answer of one text."""
         if isinstance(outcome, RequestError):
             return outcome.as_json()
-        probabilities = dict(islice(outcome.probabilities.items(), self.top_k))
+        probabilities = outcome.probabilities
+        if self.top_k is not None:
+            probabilities = dict(islice(probabilities.items(), self.top_k))
         if not self.details:
             return probabilities
+        logits = dict(zip(description["labels"], outcome.logits, strict=True))
         return {
             "model": description["model"],
             "version": description["version"],
@@ -72,7 +75,7 @@ class NativeRequest:
             "tokens": outcome.tokens,
             "truncated": outcome.truncated,
             "chunks": outcome.chunks,
-            "logits": dict(islice(outcome.logits.items(), self.top_k)),
+            "logits": {label: logits[label] for label in probabilities},
         }
 
 

@@ -102,10 +102,11 @@ class InferRequest:
             return [getattr(prediction, name)]
         if name == "label":
             return list(islice(prediction.probabilities, self.top_k or 1))
-        values = prediction.logits if name == "logits" else prediction.probabilities
-        if self.top_k is None:
-            return [values[label] for label in labels]
-        return list(islice(values.values(), self.top_k))
+        values = prediction.probabilities
+        if name == "logits":
+            values = dict(zip(labels, prediction.logits, strict=True))
+        asked = labels if self.top_k is None else islice(prediction.probabilities, self.top_k)
+        return [values[label] for label in asked]
 
     def _errors(self, outcomes: Sequence[Prediction | RequestError]) -> dict[str, Any]:
         """The error object of each text that failed, as JSON; over gRPC TorchServe makes it JSON."""

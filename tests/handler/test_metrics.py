@@ -20,7 +20,7 @@ def prediction(label: str, confidence: float, entropy: float, **changes: bool) -
     rest = {"truncated": False, **changes}
     decision = Decision(label, confidence)
     return Prediction(
-        {label: confidence}, {label: 1.0}, 5, rest["truncated"], confidence, entropy, decision
+        {label: confidence}, [1.0], 5, rest["truncated"], confidence, entropy, decision
     )
 
 

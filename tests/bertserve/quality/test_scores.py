@@ -38,9 +38,7 @@ def test_an_archive_scores_as_its_handler_does(archive: Path, model_dir: Path) -
         assert isinstance(expected, Prediction)
         of_label = dict(zip(found.labels, row, strict=True))
         assert of_label == pytest.approx(expected.probabilities, abs=1e-6)
-        assert dict(zip(found.labels, logits, strict=True)) == pytest.approx(
-            expected.logits, abs=1e-4
-        )
+        assert logits == pytest.approx(expected.logits, abs=1e-4)
     assert (found.labels, found.independent) == (list(tiny.LABELS), False)
     assert counted == [1, 2, 3, 4, 5, 6]
 

@@ -69,7 +69,8 @@ def test_a_text_may_ask_for_the_model_s_own_probabilities() -> None:
     assert own.probabilities == asked.probabilities
     assert own.probabilities["a"] == pytest.approx(1 / (1 + np.exp(-1)))
     assert plain.probabilities["a"] == pytest.approx(1 / (1 + np.exp(-3)))
-    assert none.probabilities == own.logits == {"a": 2.0, "b": -1.0}
+    assert none.probabilities == {"a": 2.0, "b": -1.0}
+    assert own.logits == [2.0, -1.0]
     assert [each.calibrated for each in (own, plain, none, asked)] == [True, False, False, True]
     # what is counted of a model is its own, whatever a caller asked for
     assert plain.confidence == own.confidence == own.probabilities["a"]

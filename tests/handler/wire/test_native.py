@@ -17,10 +17,10 @@ from handler.wire.native import NativeRequest
 from handler.wire.rows import Body
 
 SETTINGS = Settings(max_texts=3, max_characters=300_000)
-DESCRIPTION = {"model": "support", "version": "1.0"}
+DESCRIPTION = {"model": "support", "version": "1.0", "labels": ["c", "a", "b"]}
 PREDICTION = Prediction(
     probabilities={"a": 0.7, "b": 0.2, "c": 0.1},
-    logits={"a": 3.0, "b": 2.0, "c": 1.0},
+    logits=[1.0, 3.0, 2.0],
     tokens=5,
     truncated=False,
     confidence=0.7,
@@ -292,7 +292,7 @@ class TestWrite:
 def test_a_probability_survives_json_to_the_last_bit() -> None:
     prediction = Prediction(
         {"a": math.nextafter(0.7, 1), "b": 5e-39},
-        {"a": 1.0, "b": 0.0},
+        [1.0, 0.0],
         1,
         False,
         0.7,
