@@ -65,6 +65,17 @@ class _Asked:
             raise _Stopped
 
 
+async def _keep(request: Request, path: Path) -> None:
+    """Write a request's body to a file; ConfigError where it is too large."""
+    with path.open("wb") as written:
+        async for chunk in request.stream():
+            if written.tell() + len(chunk) > _LARGEST:
+                raise ConfigError(
+                    f"{path.name} has more than {_LARGEST:,} bytes; judge it with `bertserve evaluate`"
+                )
+            await run_in_threadpool(written.write, chunk)
+
+
 class Quality:
     """One file at a time, and the last that was judged."""
 
@@ -94,14 +105,11 @@ class Quality:
             folder = ExitStack()
             undone.push(folder)
             path = folder.enter_context(scratch_folder("console")) / file
-            with path.open("wb") as written:
-                async for chunk in request.stream():
-                    if written.tell() + len(chunk) > _LARGEST:
-                        raise ConfigError(
-                            f"{file} has more than {_LARGEST:,} bytes; judge it with "
-                            "`bertserve evaluate`"
-                        )
-                    await run_in_threadpool(written.write, chunk)
+            try:
+                await _keep(request, path)
+            except (OSError, ValueError) as error:  # a name that there cannot be, a full disk
+                reason = getattr(error, "strerror", None) or error
+                raise ConfigError(f"the file cannot be kept to be read: {reason}") from error
             self._asked = asked
             self.shown.post({"state": "running", "file": file, "done": 0, "of": 0})
             self._kept = kept = undone.pop_all()

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 from bertserve import quality
 from bertserve.console import judging
-from bertserve.errors import ServerError
+from bertserve.errors import ConfigError, ServerError
 from serving import PATIENCE
 
 BASE = "http://127.0.0.1:8084"
@@ -161,6 +161,24 @@ def test_whatever_becomes_of_what_was_asked_it_is_stopped(
     assert client.post("/api/quality/stop").is_success
     answered.set()
     assert last_of(shown) == {"state": "stopped", "file": "one.csv"}
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (f"{'a' * 300}.csv", "File name too long"),
+        ("a\0.csv", "embedded null byte"),
+        ("..", "Is a directory"),
+    ],
+)
+def test_a_file_that_cannot_be_kept_is_told_and_the_next_one_is_read(
+    name: str, reason: str, judged_by: Callable[..., tuple[TestClient, Queue[Any]]]
+) -> None:
+    client, shown = judged_by(lambda *_, **__: pytest.fail("it was read"))
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=f"the file cannot be kept to be read: {reason}"):
+            client.post("/api/quality", params={"model": "m", "file": name}, content="a")
+    assert shown.empty()
 
 
 def test_the_labels_columns_are_those_that_are_read() -> None:
