@@ -71,13 +71,14 @@ def compile_all(compiler: list[str], into: Path) -> dict[str, str]:
     """Make a library for each kind of CPU; returns what the compiler says of those that fail."""
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor() as pool:
         tasks = {
-            name: pool.submit(_compile, compiler, name, into.resolve(), Path(scratch))
+            name: pool.submit(compile_one, compiler, name, into.resolve(), Path(scratch))
             for name in kinds(compiler)
         }
         return {name: problem for name, task in tasks.items() if (problem := task.result())}
 
 
-def _compile(compiler: list[str], name: str, into: Path, scratch: Path) -> str:
+def compile_one(compiler: list[str], name: str, into: Path, scratch: Path) -> str:
+    """Make the library for one kind of CPU; returns what the compiler says where it fails."""
     objects = [str(scratch / f"{name}-{source}.o") for source in SOURCES]
     compiler = [*compiler, *_target(BUILDS[name], compiler)]
     flags = [*_FLAGS, *_flags(BUILDS[name], compiler)]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from compiled import EMULATING_TILES, emulates_tiles
 from handler.engine.kernels import BUILDS, FOLDER, SOURCES, find_compiler, lacking
 from handler.engine.kernels.compiling import _FLAGS, _ZIG, _flags
 
@@ -51,7 +52,8 @@ def printed(name: str, folder: Path) -> dict[str, str]:
     """What the program says of one kind of CPU: a name → the largest difference, or a number."""
     kind = BUILDS[name]
     emulator, compiler = emulator_for(kind.machine), compiler_for(kind.machine)
-    if not emulator and (absent := lacking(kind)):
+    tiles = EMULATING_TILES if emulates_tiles(name) else ()
+    if not emulator and not tiles and (absent := lacking(kind)):
         pytest.skip(f"this CPU has no {absent[0]}, which {name} needs")
     if shutil.which(compiler[0]) is None:
         pytest.skip(f"there is no {compiler[0]}")
@@ -60,9 +62,9 @@ def printed(name: str, folder: Path) -> dict[str, str]:
     if not main.exists():
         # GCC 12 breaks on vectorizing what is plain on purpose
         run([*compiler, *include, "-O1", "-c", str(PROGRAM), "-o", str(main)])
-    if emulator or name == BITS or "ziglang" in compiler:
+    if emulator or tiles or name == BITS or "ziglang" in compiler:
         # an emulator has no libraries; those that lie here may be of another compiler or C library
-        flags = [*_FLAGS, *_flags(kind, compiler), *include]
+        flags = [*_FLAGS, *_flags(kind, compiler), *include, *tiles]
         made = [*flags, *(str(FOLDER / source) for source in SOURCES), "-static"]
     else:  # with the library that is served; what that lacks the program has
         made = [str(FOLDER / f"{name}.so"), "-rdynamic"]

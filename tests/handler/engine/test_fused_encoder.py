@@ -12,10 +12,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
-from compiled import missing, usable_build
+from compiled import needs_kernels, usable_build
 from handler.engine.classifier import Classifier
 from handler.engine.fused_encoder import FusedEncoder
-from handler.engine.kernels import BUILDS, FOLDER
+from handler.engine.kernels import BUILDS, kernels, lacking
 from handler.engine.kernels.library import Kernels
 from handler.engine.loading import keep_head_exact, quantize_model
 from handler.values import Encoding
@@ -107,8 +107,7 @@ def logits(
     return found
 
 
-@pytest.mark.parametrize("architecture", KINDS)
-def test_it_is_what_its_modules_are(architecture: str, precision: str, build: Kernels) -> None:
+def check(architecture: str, precision: str, build: Kernels) -> None:
     of_modules, fused = (
         sped_up(model(architecture, precision), way, build) for way in (False, True)
     )
@@ -118,6 +117,23 @@ def test_it_is_what_its_modules_are(architecture: str, precision: str, build: Ke
         assert not any([*none, *no_more])
         assert own.std() > 0.05
         torch.testing.assert_close(found, own, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "deberta-v2"])
+def test_it_is_what_its_modules_are(architecture: str, precision: str, build: Kernels) -> None:
+    check(architecture, precision, build)
+
+
+@needs_kernels
+@torch.inference_mode()
+@pytest.mark.parametrize("architecture", KINDS)
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_of_each_architecture_it_is_what_its_modules_are(architecture: str, precision: str) -> None:
+    best = kernels()
+    assert best
+    if precision == "bfloat16" and not best.multiplies_bfloat16:
+        pytest.skip(f"{best.name} multiplies no bfloat16")
+    check(architecture, precision, best)
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean"])
@@ -154,9 +170,9 @@ def test_int8_gives_the_same_bits_on_every_kind_of_cpu(
     some = texts(3, 1, 80, 17, 16, 15, 2, 33)
     found = []
     for name in sorted(set(BUILDS) - {"amx"}):
-        if missing(name):
+        if lacking(BUILDS[name]):
             continue
-        library = Kernels(name, FOLDER / f"{name}.so")
+        library = usable_build(name)
         for module in ("attention", "classifier", "loading"):
             monkeypatch.setattr(f"handler.engine.{module}.kernels", lambda found=library: found)
         # ModernBERT's are turned by halves of 16
