@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from .errors import LoadError
 
 FILE_NAME = "SHA256SUMS"
+_CACHE = re.compile(r"(?P<folder>(.*/)?)__pycache__/(?P<module>[^/.]+)\.[^/]*\.pyc(\.\d+)?")
 
 
 def sha256(path: Path) -> str:
@@ -44,11 +46,12 @@ def unlisted(paths: Iterable[str], expected: Mapping[str, str]) -> list[str]:
 
 
 def _cached_source(path: str) -> str | None:
-    """The module that a file is a cache of: handler/__pycache__/x.cpython-311.pyc of handler/x.py."""
-    *folders, cache, name = ("", *path.split("/"))
-    if cache != "__pycache__" or not name.endswith(".pyc"):
-        return None
-    return "/".join([*folders[1:], f"{name.split('.')[0]}.py"])
+    """The module that a file is a cache of: handler/__pycache__/x.cpython-311.pyc of handler/x.py.
+
+    While another worker writes it, and for good where that ends meanwhile, its name has a number behind it.
+    """
+    found = _CACHE.fullmatch(path)
+    return f"{found['folder']}{found['module']}.py" if found else None
 
 
 def parse(text: str) -> dict[str, str]:

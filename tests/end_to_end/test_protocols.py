@@ -63,7 +63,9 @@ def near(value: Any) -> Any:
 
 def rows(predictions: list[Prediction], what: str = "probabilities") -> Any:
     """Numbers of all texts one after the other, labels in the model's order."""
-    return near([getattr(p, what)[label] for p in predictions for label in LABELS])
+    if what == "logits":
+        return near([logit for p in predictions for logit in p.logits])
+    return near([p.probabilities[label] for p in predictions for label in LABELS])
 
 
 def best(predictions: list[Prediction]) -> list[str]:

@@ -46,17 +46,31 @@ def test_a_file_that_was_added_to_the_model_is_named(folder: Path) -> None:
         checksums.verify(folder)
 
 
-def test_python_s_caches_of_its_modules_are_not_looked_at(folder: Path) -> None:
+@pytest.mark.parametrize("end", ["", ".140113870891376"])  # as Python writes it before it is whole
+@pytest.mark.parametrize("below", ["", "lib/"])
+def test_python_s_caches_of_its_modules_are_not_looked_at(
+    folder: Path, below: str, end: str
+) -> None:
+    caches = folder / below / "__pycache__"
+    caches.mkdir(parents=True)
+    (caches.parent / "x.py").write_text("")
+    checksums.write(folder)
+    (caches / f"x.cpython-311.pyc{end}").write_bytes(b"cache")
+    assert f"{below}x.py" in checksums.verify(folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("sitecustomize.py", "lib/y.py", "__pycache__/x.py", "__pycache__/x.so"),
+        *("__pycache__/y.cpython-311.pyc", "__pycache__/y.cpython-311.pyc.1", "x.cpython-311.pyc"),
+        *("__pycache__/x.cpython-311.pyc.so", "lib/__pycache__/x.cpython-311.pyc"),
+    ],
+)
+def test_a_file_that_was_added_anywhere_is_named(folder: Path, name: str) -> None:
     (folder / "x.py").write_text("")
     checksums.write(folder)
-    (folder / "__pycache__").mkdir()
-    (folder / "__pycache__" / "x.cpython-311.pyc").write_bytes(b"cache")
-    assert "__pycache__/x.cpython-311.pyc" not in checksums.verify(folder)
-
-
-@pytest.mark.parametrize("name", ["sitecustomize.py", "__pycache__/y.cpython-311.pyc", "lib/y.py"])
-def test_a_file_that_was_added_anywhere_is_named(folder: Path, name: str) -> None:
-    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text("")
     with pytest.raises(LoadError, match="was added to the archive"):
         checksums.verify(folder)
