@@ -48,7 +48,7 @@ def unlisted(paths: Iterable[str], expected: Mapping[str, str]) -> list[str]:
 def _cached_source(path: str) -> str | None:
     """The module that a file is a cache of: handler/__pycache__/x.cpython-311.pyc of handler/x.py.
 
-    While another worker writes it, and for good where that ends meanwhile, its name has a number behind it.
+    While another worker writes it, and for good where that dies meanwhile, a number follows its name.
     """
     found = _CACHE.fullmatch(path)
     return f"{found['folder']}{found['module']}.py" if found else None
