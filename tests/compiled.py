@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -21,24 +22,46 @@ EMULATING_TILES = ("-include", str(Path(__file__).with_name("emulated_amx.h")))
 
 def emulates_tiles(name: str) -> bool:
     """Whether this CPU has all but AMX's tiles of what kernels need."""
-    return BUILDS[name].needs >= _TILES >= set(absent := lacking(BUILDS[name])) and bool(absent)
+    absent = set(lacking(BUILDS[name]))
+    return bool(absent) and absent <= _TILES
+
+
+def missing(name: str) -> str:
+    """Why the kernels for one kind of CPU cannot be run here; "" where they can."""
+    absent = lacking(BUILDS[name])
+    if absent:
+        return f"this CPU has no {absent[0]}, which {name} needs"
+    return "" if (FOLDER / f"{name}.so").exists() else f"{name} was not compiled"
 
 
 def usable_build(name: str) -> Kernels:
     """The kernels for one kind of CPU; the test is skipped where this one cannot run them."""
-    absent = lacking(BUILDS[name])
-    if absent and not emulates_tiles(name):
-        pytest.skip(f"this CPU has no {absent[0]}, which {name} needs")
-    if not (FOLDER / f"{name}.so").exists():
-        pytest.skip(f"{name} was not compiled")
-    return _with_emulated_tiles(name) if absent else Kernels(name, FOLDER / f"{name}.so")
+    if emulates_tiles(name):
+        return _with_emulated_tiles(name)
+    if reason := missing(name):
+        pytest.skip(reason)
+    return Kernels(name, FOLDER / f"{name}.so")
+
+
+def compiler() -> list[str]:
+    """What compiles kernels here; the test is skipped where nothing does."""
+    found = find_compiler()
+    try:
+        subprocess.run([*found, "--version"], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip(f"no compiler: {found[0]} does not run")
+    return found
+
+
+def _with_emulated_tiles(name: str) -> Kernels:
+    made, problem = _compiled((*compiler(), *EMULATING_TILES), name)
+    assert made, problem
+    return made
 
 
 @cache
-def _with_emulated_tiles(name: str) -> Kernels:
+def _compiled(command: tuple[str, ...], name: str) -> tuple[Kernels | None, str]:
     with tempfile.TemporaryDirectory() as folder:
-        problem = compile_one(
-            [*find_compiler(), *EMULATING_TILES], name, Path(folder), Path(folder)
-        )
-        assert not problem
-        return Kernels(name, Path(folder) / f"{name}.so")  # which needs the file no more
+        if problem := compile_one([*command], name, Path(folder), Path(folder)):
+            return None, problem
+        return Kernels(name, Path(folder) / f"{name}.so"), ""  # which needs the file no more

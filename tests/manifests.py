@@ -17,8 +17,8 @@ from documents import ROOT
 CHART = ROOT / "deploy" / "kubernetes" / "bertserve"
 RELEASE, NAMESPACE = "demo", "prod"
 OLDEST, NEWEST = "1.30", "1.37"  # what Chart.yaml asks for, and what is known
-# kinds that Kubernetes does not have by itself, as far as we write them
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where there is one
+# kinds that Kubernetes does not have by itself, as far as we write them
 _CUSTOM = yaml.safe_load((Path(__file__).parent / "deploy" / "custom_resources.yaml").read_text())
 
 Object = dict[str, Any]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -26,6 +27,7 @@ if TYPE_CHECKING:  # it takes seconds to import, and is an extra of its own
 Find = Callable[[], Server]
 _LARGEST = 256 << 20  # bytes
 _MOST_SHOWN = 200
+_NAMELESS = {errno.ENAMETOOLONG, errno.EISDIR, errno.EILSEQ, errno.EINVAL}
 # of the page, by the options of `bertserve evaluate`
 _FIELDS = {
     f"--{option}": f'under "Columns with other names" on this page, at "{field}"; left empty, {usual}'
@@ -65,9 +67,20 @@ class _Asked:
             raise _Stopped
 
 
+def _new(path: Path) -> BinaryIO:
+    """A file to write; ConfigError where there can be none of that name."""
+    try:
+        return path.open("wb")
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno not in _NAMELESS:
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"no file can have that name ({reason}); give it another one") from error
+
+
 async def _keep(request: Request, path: Path) -> None:
     """Write a request's body to a file; ConfigError where it is too large."""
-    with path.open("wb") as written:
+    with _new(path) as written:
         async for chunk in request.stream():
             if written.tell() + len(chunk) > _LARGEST:
                 raise ConfigError(
@@ -105,11 +118,7 @@ class Quality:
             folder = ExitStack()
             undone.push(folder)
             path = folder.enter_context(scratch_folder("console")) / file
-            try:
-                await _keep(request, path)
-            except (OSError, ValueError) as error:  # a name that there cannot be, a full disk
-                reason = getattr(error, "strerror", None) or error
-                raise ConfigError(f"the file cannot be kept to be read: {reason}") from error
+            await _keep(request, path)
             self._asked = asked
             self.shown.post({"state": "running", "file": file, "done": 0, "of": 0})
             self._kept = kept = undone.pop_all()

@@ -178,8 +178,11 @@ def answers_of(root: Path, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
     while some := list(islice(waiting, _AT_ONCE)):
         for outcome in pipeline([read(line) for line in some]):
             if isinstance(outcome, Prediction):
+                logits: Any = outcome.logits
+                if isinstance(logits, dict):  # of a handler that gave them by label
+                    logits = [logits[label] for label in pipeline.labels]
                 yield {
-                    "logits": outcome.logits,
+                    "logits": logits,
                     "probabilities": [outcome.probabilities[label] for label in pipeline.labels],
                 }
             else:

@@ -50,8 +50,10 @@ def _containers(holder: Any) -> Iterator[dict[Any, Any]]:
 
 
 def _same(container: dict[Any, Any], values: dict[Any, Any]) -> bool:
-    if len(container) == len(values) and all(map(is_, container.values(), values.values())):
-        return container.keys() == values.keys()
-    return container.keys() == values.keys() and all(  # in another order
+    if len(container) != len(values):
+        return False
+    if all(map(is_, container, values)):
+        return all(map(is_, container.values(), values.values()))
+    return container.keys() == values.keys() and all(  # perhaps in another order
         container[name] is value for name, value in values.items()
     )

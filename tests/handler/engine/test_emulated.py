@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from compiled import EMULATING_TILES, emulates_tiles
-from handler.engine.kernels import BUILDS, FOLDER, SOURCES, find_compiler, lacking
+from compiled import EMULATING_TILES, compiler, emulates_tiles
+from handler.engine.kernels import BUILDS, FOLDER, SOURCES, lacking
 from handler.engine.kernels.compiling import _FLAGS, _ZIG, _flags
 
 BITS = "avx2"  # whose bits those of aarch64 are compared with
@@ -24,7 +24,7 @@ TOLERANCES = {"float32": 2e-6, "bfloat16": 0.01, "int8": 0.01, "layer norm": 2e-
 
 def compiler_for(machine: str) -> list[str]:
     """For another kind of machine ziglang, or one of Debian's, as for this one: bits are a compiler's."""
-    own = find_compiler()
+    own = compiler()
     if "ziglang" in own:
         # of its C libraries this one can be linked into the program
         return [*own, *(flag.replace("gnu.2.28", "musl") for flag in _ZIG[machine])]
@@ -51,24 +51,22 @@ def emulator_for(machine: str) -> list[str]:
 def printed(name: str, folder: Path) -> dict[str, str]:
     """What the program says of one kind of CPU: a name → the largest difference, or a number."""
     kind = BUILDS[name]
-    emulator, compiler = emulator_for(kind.machine), compiler_for(kind.machine)
+    emulator, command = emulator_for(kind.machine), compiler_for(kind.machine)
     tiles = EMULATING_TILES if emulates_tiles(name) else ()
     if not emulator and not tiles and (absent := lacking(kind)):
         pytest.skip(f"this CPU has no {absent[0]}, which {name} needs")
-    if shutil.which(compiler[0]) is None:
-        pytest.skip(f"there is no {compiler[0]}")
     target, include = folder / name, ["-I", str(FOLDER), "-fno-exceptions", "-std=c++17"]
     main = folder / f"{kind.machine}.o"
     if not main.exists():
         # GCC 12 breaks on vectorizing what is plain on purpose
-        run([*compiler, *include, "-O1", "-c", str(PROGRAM), "-o", str(main)])
-    if emulator or tiles or name == BITS or "ziglang" in compiler:
+        run([*command, *include, "-O1", "-c", str(PROGRAM), "-o", str(main)])
+    if emulator or tiles or name == BITS or "ziglang" in command:
         # an emulator has no libraries; those that lie here may be of another compiler or C library
-        flags = [*_FLAGS, *_flags(kind, compiler), *include, *tiles]
+        flags = [*_FLAGS, *_flags(kind, command), *include, *tiles]
         made = [*flags, *(str(FOLDER / source) for source in SOURCES), "-static"]
     else:  # with the library that is served; what that lacks the program has
         made = [str(FOLDER / f"{name}.so"), "-rdynamic"]
-    run([*compiler, str(main), *made, "-o", str(target)])
+    run([*command, str(main), *made, "-o", str(target)])
     lines = run([*emulator, str(target)]).splitlines()
     return dict(line.rsplit(" ", 1) for line in lines)
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
-from compiled import needs_kernels, usable_build
+from compiled import missing, needs_kernels, usable_build
 from handler.engine.classifier import Classifier
 from handler.engine.fused_encoder import FusedEncoder
-from handler.engine.kernels import BUILDS, kernels, lacking
+from handler.engine.kernels import BUILDS, kernels
 from handler.engine.kernels.library import Kernels
 from handler.engine.loading import keep_head_exact, quantize_model
 from handler.values import Encoding
@@ -170,7 +170,7 @@ def test_int8_gives_the_same_bits_on_every_kind_of_cpu(
     some = texts(3, 1, 80, 17, 16, 15, 2, 33)
     found = []
     for name in sorted(set(BUILDS) - {"amx"}):
-        if lacking(BUILDS[name]):
+        if missing(name):
             continue
         library = usable_build(name)
         for module in ("attention", "classifier", "loading"):

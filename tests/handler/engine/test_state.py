@@ -16,6 +16,14 @@ def model(model_dir: Path) -> Any:
     return AutoModelForSequenceClassification.from_pretrained(model_dir).eval()
 
 
+def swap(modules: dict[str, Any], one: str, other: str) -> None:
+    """The names of two, each value staying in its place."""
+    names = {one: other, other: one}
+    swapped = {names.get(name, name): module for name, module in modules.items()}
+    modules.clear()
+    modules.update(swapped)
+
+
 def test_a_forward_of_a_usual_model_changes_nothing(model: Any) -> None:
     state = State(model)
     with torch.inference_mode():
@@ -33,8 +41,18 @@ def test_a_forward_of_a_usual_model_changes_nothing(model: Any) -> None:
         lambda model: setattr(model.bert.embeddings, "position_ids", torch.ones(2)),
         lambda model: delattr(model.bert, "pooler"),
         lambda model: setattr(model.classifier, "weight", torch.nn.Parameter(torch.ones(3, 32))),
+        lambda model: swap(model.bert.encoder.layer[0].attention.self._modules, "query", "key"),
     ],
-    ids=["attribute", "module", "config", "new buffer", "buffer", "deleted", "parameter"],
+    ids=[
+        "attribute",
+        "module",
+        "config",
+        "new buffer",
+        "buffer",
+        "deleted",
+        "parameter",
+        "swapped",
+    ],
 )
 def test_what_was_changed_is_put_back(model: Any, change: Any) -> None:
     before = dict(model.named_modules()), model.state_dict(), model.config.to_dict()
