@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import tempfile
-from functools import cache
 from pathlib import Path
 
 import pytest
 
 from handler.engine.kernels import BUILDS, FOLDER, Kernels, find_compiler, kernels, lacking
 from handler.engine.kernels.compiling import compile_one
+from once import made_once
 
 needs_kernels = pytest.mark.skipif(
     kernels() is None, reason="no kernels: no compiler was here, or this CPU has no AVX2"
@@ -34,13 +33,26 @@ def missing(name: str) -> str:
     return "" if (FOLDER / f"{name}.so").exists() else f"{name} was not compiled"
 
 
-def usable_build(name: str) -> Kernels:
+def usable_build(name: str, factory: pytest.TempPathFactory) -> Kernels:
     """The kernels for one kind of CPU; the test is skipped where this one cannot run them."""
+    return Kernels(name, usable_library(name, factory))
+
+
+def usable_library(name: str, factory: pytest.TempPathFactory) -> Path:
+    """The same, as a file."""
     if emulates_tiles(name):
-        return _with_emulated_tiles(name)
+        folder = made_once(factory, f"{name}-emulated", lambda folder: _compile(name, folder))
+        return folder / f"{name}.so"
     if reason := missing(name):
         pytest.skip(reason)
-    return Kernels(name, FOLDER / f"{name}.so")
+    return FOLDER / f"{name}.so"
+
+
+def _compile(name: str, folder: Path) -> None:
+    command = [*compiler(), *EMULATING_TILES]
+    folder.mkdir(exist_ok=True)
+    problem = compile_one(command, name, folder, folder)
+    assert not problem
 
 
 def compiler() -> list[str]:
@@ -51,17 +63,3 @@ def compiler() -> list[str]:
     except (OSError, subprocess.CalledProcessError):
         pytest.skip(f"no compiler: {found[0]} does not run")
     return found
-
-
-def _with_emulated_tiles(name: str) -> Kernels:
-    made, problem = _compiled((*compiler(), *EMULATING_TILES), name)
-    assert made, problem
-    return made
-
-
-@cache
-def _compiled(command: tuple[str, ...], name: str) -> tuple[Kernels | None, str]:
-    with tempfile.TemporaryDirectory() as folder:
-        if problem := compile_one([*command], name, Path(folder), Path(folder)):
-            return None, problem
-        return Kernels(name, Path(folder) / f"{name}.so"), ""  # which needs the file no more

@@ -47,7 +47,8 @@ class Trial:
         generator = torch.Generator().manual_seed(0)
         lengths = [min(length, max_length) for length in (_LONGEST, *_LENGTHS)]
         self._texts = [texts(length, generator) for length in lengths]
-        seen = [self._look(padded, [text]) for text in self._texts]
+        fresh = State(model)
+        seen = [self._look(padded, [text], fresh) for text in self._texts]
         self._expected = [torch.cat(values) for values in zip(*seen, strict=True)]
         self.changes_itself = self._changed  # what is put into a model may, and means to
 
@@ -74,11 +75,12 @@ class Trial:
         return reason
 
     def _reason(self, forward: Forward, alone: bool) -> str:
+        fresh = State(self._model)  # as it is with the change
         if alone:
-            seen = [self._look(forward, [text]) for text in self._texts]
+            seen = [self._look(forward, [text], fresh) for text in self._texts]
             found = [torch.cat(values) for values in zip(*seen, strict=True)]
         else:
-            found = self._look(forward, self._texts)
+            found = self._look(forward, self._texts, fresh)
         precision = max(1e-4, 16 * torch.finfo(self._model.base_model.dtype).eps)
         logits, before = found[0], self._expected[0]
         difference = (logits - before).abs().max().item()
@@ -88,7 +90,9 @@ class Trial:
         share = ((states - before).norm(dim=1) / before.norm(dim=1)).max().item()
         return "" if share <= precision else f"its states would differ by {share:.1%}"
 
-    def _look(self, forward: Forward, texts: Sequence[Encoding]) -> list[torch.Tensor]:
+    def _look(
+        self, forward: Forward, texts: Sequence[Encoding], fresh: State
+    ) -> list[torch.Tensor]:
         """Logits [texts, labels] and states of the first token [texts, size], float32."""
         states: list[torch.Tensor] = []
         waiting = iter(texts)
@@ -98,7 +102,6 @@ class Trial:
                 some = rows[: len(text.input_ids)] if self._mean else rows[:1]
                 states.append((some.float().mean(0) if rows.dim() > 1 else rows).flatten())
 
-        fresh = State(self._model)
         hook = self._model.base_model.register_forward_hook(keep)
         try:
             logits = forward(texts).float()

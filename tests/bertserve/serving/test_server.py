@@ -151,8 +151,13 @@ def nobody() -> list[str]:
     return command
 
 
-@pytest.mark.parametrize("command", ["status", "stop", "serve"])
-@pytest.mark.parametrize("home", [None, "/nonexistent", "/proc"])
+@pytest.mark.parametrize(
+    ("command", "home"),
+    [
+        *(("status", None), ("stop", None), ("serve", None)),
+        *(("serve", "/nonexistent"), ("serve", "/proc"), ("stop", "/nonexistent")),
+    ],
+)
 def test_a_user_without_a_home_is_told_what_to_do(
     command: str, home: str | None, config: Path, nobody: list[str]
 ) -> None:

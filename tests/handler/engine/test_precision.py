@@ -48,7 +48,7 @@ def model(shared: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def banking(shared: Path) -> list[dict[str, str]]:
-    return read(shared / "data" / "banking77" / "test.csv")[::2]
+    return read(shared / "data" / "banking77" / "test.csv")[::3]
 
 
 @pytest.fixture
