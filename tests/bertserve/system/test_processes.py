@@ -90,8 +90,10 @@ def test_a_torchserve_is_known_by_its_folder(tmp_path: Path) -> None:
         [*command, f"-Djava.io.tmpdir={tmp_path}"], stdin=subprocess.PIPE
     ) as process:
         (tmp_path / ".model_server.pid").write_text(f"{process.pid}\n")
-        found = torchserve_in(tmp_path)
-        assert found is not None
+        found = wait_until(
+            lambda: torchserve_in(tmp_path)
+        )  # Linux tells its arguments a moment late
+        assert found
         assert found.pid == process.pid
         (tmp_path / "other").mkdir()
         (tmp_path / "other" / ".model_server.pid").write_text(str(process.pid))
