@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 import subprocess
+import tempfile
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from handler.engine.kernels import BUILDS, FOLDER, Kernels, find_compiler, kernels, lacking
+from handler.engine.kernels import (
+    BUILDS,
+    FOLDER,
+    Kernels,
+    digest,
+    find_compiler,
+    kernels,
+    lacking,
+)
 from handler.engine.kernels.compiling import compile_one
-from once import made_once
+from once import one_at_a_time
 
 needs_kernels = pytest.mark.skipif(
     kernels() is None, reason="no kernels: no compiler was here, or this CPU has no AVX2"
 )
 _TILES = {"amx_bf16", "amx_int8", "amx_tile"}
-# with it a compiler makes plain C++ of AMX's tiles
-EMULATING_TILES = ("-include", str(Path(__file__).with_name("emulated_amx.h")))
+_HERE = Path(__file__).parent
+_BUILT = _HERE.parent / "build" / "tests"
+EMULATED_AMX = _HERE / "emulated_amx.h"
+# what a compiler is told to make plain C++ of AMX's tiles
+EMULATING_TILES = ("-include", str(EMULATED_AMX))
+# what compares kernels with plain code
+PROGRAM = _HERE / "handler" / "engine" / "emulated.cpp"
 
 
 def emulates_tiles(name: str) -> bool:
@@ -33,26 +51,45 @@ def missing(name: str) -> str:
     return "" if (FOLDER / f"{name}.so").exists() else f"{name} was not compiled"
 
 
-def usable_build(name: str, factory: pytest.TempPathFactory) -> Kernels:
+def usable_build(name: str) -> Kernels:
     """The kernels for one kind of CPU; the test is skipped where this one cannot run them."""
-    return Kernels(name, usable_library(name, factory))
+    return Kernels(name, usable_library(name))
 
 
-def usable_library(name: str, factory: pytest.TempPathFactory) -> Path:
+def usable_library(name: str) -> Path:
     """The same, as a file."""
     if emulates_tiles(name):
-        folder = made_once(factory, f"{name}-emulated", lambda folder: _compile(name, folder))
-        return folder / f"{name}.so"
+        return built(f"{name}.so", lambda file: _emulate_tiles(name, file.parent))
     if reason := missing(name):
         pytest.skip(reason)
     return FOLDER / f"{name}.so"
 
 
-def _compile(name: str, folder: Path) -> None:
-    command = [*compiler(), *EMULATING_TILES]
-    folder.mkdir(exist_ok=True)
-    problem = compile_one(command, name, folder, folder)
+def _emulate_tiles(name: str, into: Path) -> None:
+    problem = compile_one([*compiler(), *EMULATING_TILES], name, into, into)
     assert not problem
+
+
+def built(name: str, make: Callable[[Path], object]) -> Path:
+    """What is compiled for tests, and kept until a source or the compiler is another."""
+    folder = _BUILT / _made_of()
+    with one_at_a_time(_BUILT):
+        if not folder.exists():
+            shutil.rmtree(_BUILT, ignore_errors=True)
+            folder.mkdir(parents=True)
+    with one_at_a_time(folder / name):
+        if not (folder / name).exists():
+            with tempfile.TemporaryDirectory(dir=folder) as unfinished:
+                make(Path(unfinished) / name)
+                (Path(unfinished) / name).rename(folder / name)
+    return folder / name
+
+
+@cache
+def _made_of() -> str:
+    version = subprocess.run([*compiler(), "--version"], capture_output=True, check=True).stdout
+    own = (path.read_bytes() for path in (PROGRAM, EMULATED_AMX))
+    return hashlib.sha256(b"".join((digest().encode(), version, *own))).hexdigest()[:16]
 
 
 def compiler() -> list[str]:

@@ -54,13 +54,9 @@ def texts(*lengths: int) -> list[Encoding]:
 
 
 @pytest.fixture(params=BUILDS)
-def build(
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Kernels]:
+def build(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kernels]:
     """Each that this CPU can run, in the place of the best one."""
-    found = usable_build(request.param, tmp_path_factory)
+    found = usable_build(request.param)
     for module in ("attention", "classifier", "loading"):
         monkeypatch.setattr(f"handler.engine.{module}.kernels", lambda: found)
     with torch.inference_mode():

@@ -19,8 +19,8 @@ from handler.engine.modules import QuantizedLinear, Replacement, faster
 
 
 @pytest.fixture(params=BUILDS)
-def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kernels:
-    return usable_build(str(request.param), tmp_path_factory)
+def library(request: pytest.FixtureRequest) -> Kernels:
+    return usable_build(str(request.param))
 
 
 @pytest.mark.parametrize("shape", [(1,), (16,), (7, 33), (3, 5, 64)])
