@@ -70,8 +70,10 @@ def render(
     down = " down" if key is None else ""
     return {
         "nginx.conf": _SHARED.read_text(encoding="utf-8"),
+        # one is faster than a server; of several, one that is told later to end takes connections that
+        # another has closed
         "process.conf": f"""\
-worker_processes 2;
+worker_processes 1;
 daemon off;
 pid {folder}/nginx.pid;
 error_log stderr emerg;

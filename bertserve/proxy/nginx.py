@@ -19,7 +19,9 @@ import psutil
 from ..errors import ConfigError
 from ..system import tie_to
 
-_PATIENCE = 5.0  # seconds; a worker that is busy says late that it leaves
+# seconds
+_PATIENCE = 5.0  # a worker that is busy says late that it leaves
+_PASSING_ON = 1.0  # what a worker that leaves was asked has reached the server by then
 _POLL = 0.02
 
 
@@ -55,11 +57,15 @@ class Nginx:
         self._wait_for_others(set())
 
     def reload(self) -> None:
-        """Have it read its configuration; returns when no worker with the former one takes requests."""
+        """Have it read its configuration; returns when nothing goes by the former one any more.
+
+        But for answers that take long, and for an HTTP/2 connection that was only being made just then.
+        """
         assert self.process
-        former = {worker.pid for worker in self._workers()}
+        former = self._workers()
         self.process.send_signal(signal.SIGHUP)
-        self._wait_for_others(former)
+        self._wait_for_others({worker.pid for worker in former})
+        psutil.wait_procs(former, timeout=_PASSING_ON)
 
     def _wait_for_others(self, former: set[int]) -> None:
         """Until other workers take requests."""

@@ -8,6 +8,7 @@ models are ready is asked through it, too, at /v2/health/ready.
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,9 @@ from .configuration import Place, render
 from .nginx import Nginx, check_log
 from .sight import Sight, expires_soon, look
 
-_INTERVAL = 1.0  # seconds between two looks
+# seconds
+_INTERVAL = 1.0  # between two looks
+_POLL = 0.05  # a signal may wait so long
 Say = Callable[[str], None]
 
 
@@ -54,17 +57,28 @@ def _watch(watched: _Watched, nginx: Nginx, endings: set[signal.Signals]) -> Non
     """Until nginx has ended; ServerError where nobody asked it to."""
     is_ending = False
     while (status := nginx.ended()) is None:
-        came = signal.sigtimedwait({*endings, signal.SIGCHLD}, _INTERVAL)
+        came = _signal({*endings, signal.SIGCHLD}, _INTERVAL)
         if came is None:
             if not is_ending:
                 watched.look()
-        elif came.si_signo != signal.SIGCHLD:
-            nginx.end(gracefully=came.si_signo == signal.SIGTERM and not is_ending)
+        elif came != signal.SIGCHLD:
+            nginx.end(gracefully=came == signal.SIGTERM and not is_ending)
             is_ending = True
     if not is_ending:
         raise ServerError(
             f"nginx has ended by itself ({status}), and may have said above why; start the proxy again"
         )
+
+
+def _signal(wanted: set[signal.Signals], patience: float) -> int | None:
+    """One that has come, or comes within so many seconds.
+
+    Python's own wait gives a number that was never sent where the process is stopped or frozen meanwhile.
+    """
+    last = time.monotonic() + patience
+    while (came := signal.sigtimedwait(wanted, 0)) is None and time.monotonic() < last:
+        time.sleep(_POLL)
+    return came.si_signo if came else None
 
 
 class _Watched:

@@ -23,9 +23,10 @@ import psutil
 import pytest
 import trustme
 
+import stubs
 import tiny
 from bertserve import Client, GrpcClient
-from bertserve.clients.keys import bearer, read_key
+from bertserve.clients.keys import bearer, fresh_key, read_key
 from bertserve.errors import KeyRefused, Unavailable
 from bertserve.serving.config import read_config
 from bertserve.serving.server import Server
@@ -317,6 +318,41 @@ def test_a_key_is_renewed_before_it_expires(
     assert set(answers) <= {200, 502}
 
 
+def test_over_grpc_a_key_that_the_server_refuses_is_not_the_caller_s(
+    store: Path, tmp_path: Path, start_another: Callable[..., Server]
+) -> None:
+    """Somebody renews the server's key, and the proxy has not looked since."""
+    server = start_another(store)
+    metadata = [("authorization", f"Bearer {TOKEN}")]
+    with (
+        proxy(tmp_path, tmp_path / "config.properties") as front,
+        grpc.insecure_channel(front.target) as channel,
+        front.grpc_client(deadline=PATIENCE) as client,
+    ):
+        wait_until(lambda: front.ask().status_code == 200)
+        with _stopped(front.process):  # nginx goes on
+            key = read_key(server.key_file, "inference")
+            assert fresh_key(server.key_file, "inference", server.addresses.management, key) != key
+            for service, name in (
+                (stubs.INFERENCE, "Predictions"),
+                (stubs.INFERENCE, "Ping"),
+                (stubs.OPEN_INFERENCE, "ModelInfer"),
+            ):
+                with pytest.raises(grpc.RpcError, match="try again") as raised:
+                    stubs.method(channel, service, name)({}, metadata=metadata, timeout=PATIENCE)
+                assert raised.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert client.classify("good film")
+
+
+@contextmanager
+def _stopped(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
 @dataclass(frozen=True)
 class Fake:
     """What stands where a server would: it answers when it may, with what it was shown."""
@@ -375,11 +411,14 @@ def test_the_server_sees_its_own_key_and_never_a_caller_s_token(fake: Fake, tmp_
     with proxy(tmp_path, fake.config) as front, grpc.insecure_channel(front.target) as channel:
         call: Any = channel.unary_unary(PREDICTIONS)
         token = [("authorization", f"Bearer {TOKEN}")]
-        assert front.ask().json() == ["Bearer the-key"]
-        assert json.loads(call(b"", metadata=token, timeout=PATIENCE)) == ["Bearer the-key"]
+
+        def shown_by_grpc() -> list[str]:
+            return json.loads(call(b"", metadata=token, timeout=PATIENCE))  # type: ignore[no-any-return]
+
+        assert front.ask().json() == shown_by_grpc() == ["Bearer the-key"]
         write_key(fake.config, "another-key")
         wait_until(lambda: front.ask().json() == ["Bearer another-key"])
-        assert json.loads(call(b"", metadata=token, timeout=PATIENCE)) == ["Bearer another-key"]
+        wait_until(lambda: shown_by_grpc() == ["Bearer another-key"])
 
 
 def test_it_listens_before_there_is_a_server(fake: Fake, tmp_path: Path) -> None:
