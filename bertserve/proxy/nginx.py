@@ -21,16 +21,20 @@ from ..system import tie_to
 
 # seconds
 _PATIENCE = 5.0  # a worker that is busy says late that it leaves
-_PASSING_ON = 1.0  # what a worker that leaves was asked has reached the server by then
+_PASSING_ON = 1.0  # one that leaves and has more to do waits for an answer, or for a caller
 _POLL = 0.02
 
 
 @dataclass
 class Nginx:
-    """nginx with the configuration in a folder, which holds all that it writes, too."""
+    """nginx with the configuration in a folder, which holds all that it writes, too.
+
+    leaving     workers that had the former configuration at the last reload
+    """
 
     folder: Path
     process: subprocess.Popen[bytes] | None = None
+    leaving: list[psutil.Process] = field(default_factory=list)
     program: str = field(default_factory=lambda: _program())
 
     def write(self, files: Mapping[str, str]) -> None:
@@ -57,15 +61,15 @@ class Nginx:
         self._wait_for_others(set())
 
     def reload(self) -> None:
-        """Have it read its configuration; returns when nothing goes by the former one any more.
-
-        But for answers that take long, and for an HTTP/2 connection that was only being made just then.
-        """
+        """Have it read its configuration; returns when no worker with the former one takes requests."""
         assert self.process
-        former = self._workers()
+        self.leaving = self._workers()
         self.process.send_signal(signal.SIGHUP)
-        self._wait_for_others({worker.pid for worker in former})
-        psutil.wait_procs(former, timeout=_PASSING_ON)
+        self._wait_for_others({worker.pid for worker in self.leaving})
+
+    def pass_on(self) -> None:
+        """Wait until what former workers were asked has reached the server, as far as can be known."""
+        psutil.wait_procs(self.leaving, timeout=_PASSING_ON)
 
     def _wait_for_others(self, former: set[int]) -> None:
         """Until other workers take requests."""

@@ -96,6 +96,7 @@ class _Watched:
             if self._seen.key and expires_soon(self._place):
                 # TorchServe knows one key at a time, and tells who shows another that his token is wrong
                 self._apply(replace(self._seen, key=None))
+                self._nginx.pass_on()
             self._apply(look(self._place))
         except BertserveError as error:  # what was known before holds on
             trouble = str(error)
